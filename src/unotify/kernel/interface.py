@@ -1,0 +1,271 @@
+"""What the rooms above need from a kernel, as types.
+
+`unotify.kernel.linux` offers it for the running Linux; a simulated kernel can
+offer the same. So nothing above this room imports anything specific to an
+operating system, and each ordering of events can be a unit test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import Any, Protocol
+
+from unotify.abi.arch import Arch
+from unotify.abi.features import Feature
+from unotify.abi.seccomp import FilterFlag, ListenerFlag
+from unotify.abi.structs import NotifSizes
+from unotify.abi.types import Address, NotificationId, Tid
+
+__all__ = [
+    "Enforcement",
+    "Kernel",
+    "Listener",
+    "Memory",
+    "Poller",
+    "Process",
+    "Ready",
+    "Spawned",
+    "Thread",
+]
+
+
+class Ready(Flag):
+    """Why a poller returned a listener."""
+
+    PENDING = auto()
+    """A notification waits to be received (POLLIN, E1)."""
+    HANGUP = auto()
+    """No task uses the filter any more (POLLHUP, E3)."""
+
+
+class Listener(Protocol):
+    """One notification descriptor. Thread-safe but for `receive_into`: see there."""
+
+    sizes: NotifSizes
+    """The kernel's struct sizes; buffers are at least this large."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the caller's own poll; -1 once closed."""
+
+    def receive_into(self, buffer: bytearray) -> bool:
+        """Receive the oldest pending notification; blocks while there is none (N7).
+
+        *buffer* (``sizes.notif`` bytes) is zeroed first (N5). EINTR is retried
+        after Python's signal handlers have run, which may raise.
+
+        Returns:
+            False on ENOENT: a notification vanished before it was received, or
+            nobody uses the filter any more (N8, E6). Poll to tell which.
+        """
+
+    def send(self, response: bytes | bytearray) -> bool:
+        """Send a ``seccomp_notif_resp``.
+
+        Returns:
+            False when nobody waits for it: ENOENT, or EINPROGRESS after an
+            earlier reply (N10). Other errors raise :exc:`KernelError`.
+        """
+
+    def is_valid(self, id: NotificationId) -> bool:
+        """Whether the target still waits for *id*, received and not answered (N9)."""
+
+    def add_fd(
+        self, id: NotificationId, fd: int, *, at: int | None = None, cloexec: bool = False
+    ) -> int:
+        """Put a copy of *fd* into the target; the call stays unanswered (A1-A13).
+
+        Returns:
+            The descriptor's number in the target.
+
+        Raises:
+            TargetGone: Nobody waits any more.
+            KernelError: EMFILE, EBADF (A5, A7) and so on: answer with an errno.
+        """
+
+    def set_flags(self, flags: ListenerFlag) -> None:
+        """Set the listener's flags; raises :exc:`Unsupported` before Linux 6.6."""
+
+    def pending(self) -> bool:
+        """Whether a notification waits to be received; never blocks."""
+
+    def close(self) -> None:
+        """Close it. The last close answers everybody who waits with ENOSYS (R3, R4)."""
+
+
+class Poller(Protocol):
+    """Waits for several listeners and for a wake-up from elsewhere."""
+
+    def add(self, listener: Listener) -> None:
+        """Watch *listener* too; thread-safe, effective at the next `wait`."""
+
+    def remove(self, listener: Listener) -> None:
+        """Watch it no more; thread-safe, no error if it is not watched."""
+
+    def wait(self, timeout: float | None = None) -> Sequence[tuple[Listener, Ready]]:
+        """Block until something is ready, `wake` was called or *timeout* seconds passed."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable whenever `wait` would return at once."""
+
+    def wake(self) -> None:
+        """End one `wait`, now or the next; safe in threads and signal handlers."""
+
+    def close(self) -> None:
+        """Free its descriptors."""
+
+
+class Memory(Protocol):
+    """One target's memory; each result is a snapshot that the target may change meanwhile."""
+
+    def read(self, address: Address, length: int) -> bytes:
+        """Read exactly *length* bytes; raises :exc:`BadAddress`, :exc:`TargetGone`."""
+
+    def read_string(self, address: Address, limit: int) -> bytes:
+        """Read up to a NUL, which is not returned; at most *limit* bytes with it.
+
+        Raises:
+            PathTooLong: No NUL within *limit*.
+            BadAddress: An unreadable byte before the NUL.
+        """
+
+    def write(self, address: Address, data: bytes) -> None:
+        """Write *data*; defensible only under WAIT_KILLABLE_RECV (M8)."""
+
+
+class Thread(Protocol):
+    """A blocked target thread, opened once and then immune to pid reuse (P8)."""
+
+    @property
+    def tid(self) -> Tid:
+        """Its id, as seen from here."""
+
+    @property
+    def tgid(self) -> int:
+        """The process it belongs to, as seen from here."""
+
+    @property
+    def memory(self) -> Memory:
+        """Its memory."""
+
+    def fileno(self) -> int:
+        """A pidfd of the thread (of its process before Linux 6.9)."""
+
+    def comm(self) -> str:
+        """The thread's name, up to 15 characters."""
+
+    def steal_fd(self, fd: int) -> int:
+        """Duplicate the target's descriptor *fd* with pidfd_getfd(2)."""
+
+    def close(self) -> None:
+        """Free it; later use raises :exc:`TargetGone`."""
+
+
+class Process(Protocol):
+    """What a spawn returns: the part of :class:`subprocess.Popen` that is used above."""
+
+    pid: int
+    returncode: int | None
+    args: Any
+
+    def poll(self) -> int | None:
+        """The exit status if it has ended, as in subprocess."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, as in subprocess."""
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Talk to it until its end, as in subprocess."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, unless it has ended."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
+@dataclass(frozen=True)
+class Enforcement:
+    """What an installed filter really got.
+
+    Attributes:
+        flags: The filter flags that the kernel took.
+        missing: Preferred features that this kernel does not have.
+        no_new_privs: Whether the target can no longer gain privileges by exec.
+        instructions: Length of the program.
+    """
+
+    flags: FilterFlag
+    missing: frozenset[Feature]
+    no_new_privs: bool
+    instructions: int
+
+
+@dataclass
+class Spawned:
+    """A program that runs under a filter, and that filter's listener.
+
+    Attributes:
+        backlog: Notifications of the *program* that were received during the
+            hand-over; serve them before anything else.
+    """
+
+    process: Any
+    listener: Listener
+    enforcement: Enforcement
+    backlog: list[bytes] = field(default_factory=list)
+
+
+class Kernel(Protocol):
+    """A kernel that supervises: the running one, or a simulated one."""
+
+    @property
+    def arch(self) -> Arch:
+        """The architecture of the supervisor."""
+
+    @property
+    def architectures(self) -> tuple[Arch, ...]:
+        """All ABIs whose calls a target here may issue, `arch` first."""
+
+    def stalled(self) -> int:
+        """How many threads are lost to reads that their targets stall (M4)."""
+
+    def features(self) -> frozenset[Feature]:
+        """What this kernel has: probed once, in a throw-away child, then remembered."""
+
+    def poller(self) -> Poller:
+        """A new poller; whoever asks closes it."""
+
+    def open_thread(self, tid: Tid, still_valid: Callable[[], bool]) -> Thread:
+        """Open a blocked target thread.
+
+        *still_valid* tells whether its notification still waits; it is asked
+        after opening and after each read (P8, M6).
+
+        Raises:
+            TargetGone: It is not there, or not visible from here (*tid* is 0).
+        """
+
+    def spawn(
+        self,
+        program: bytes,
+        args: Any,
+        *,
+        flags: FilterFlag = FilterFlag(0),
+        preferred: FilterFlag = FilterFlag.WAIT_KILLABLE_RECV,
+        no_new_privs: bool = True,
+        popen_options: Mapping[str, Any] | None = None,
+    ) -> Spawned:
+        """Start *args* under the filter *program* (encoded BPF); see `unotify.kernel.spawn`.
+
+        *flags* are required, *preferred* ones are done without if need be. The
+        process has the `Enforcement` as its attribute ``enforcement``.
+        """

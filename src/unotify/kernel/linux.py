@@ -1,0 +1,103 @@
+"""The running Linux, as the rooms above see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+from unotify.abi.arch import Arch
+from unotify.abi.features import Feature
+from unotify.abi.seccomp import FilterFlag
+from unotify.abi.types import Tid
+from unotify.kernel._libc import NATIVE
+from unotify.kernel.interface import Spawned
+from unotify.kernel.poller import LinuxPoller
+from unotify.kernel.probe import Probed, probe
+from unotify.kernel.spawn import spawn
+from unotify.kernel.stall import StallGuard
+from unotify.kernel.thread import LinuxThread
+
+__all__ = ["LinuxKernel"]
+
+# Narrower ABIs that a kernel of this architecture may also offer. Whether it
+# does cannot be tried without a program of that kind, but on x86.
+_COMPAT: Final[dict[Arch, tuple[Arch, ...]]] = {
+    Arch.AARCH64: (Arch.ARM,),
+    Arch.RISCV64: (Arch.RISCV32,),
+    Arch.PPC64: (Arch.PPC,),
+    Arch.S390X: (Arch.S390,),
+    Arch.MIPS64: (Arch.MIPS, Arch.MIPS64N32),
+    Arch.MIPSEL64: (Arch.MIPSEL, Arch.MIPSEL64N32),
+    Arch.MIPS64N32: (Arch.MIPS, Arch.MIPS64),
+    Arch.MIPSEL64N32: (Arch.MIPSEL, Arch.MIPSEL64),
+}
+
+
+class LinuxKernel:
+    """Implements :class:`unotify.kernel.interface.Kernel`.
+
+    Args:
+        read_deadline: Seconds after which a read of a target's memory counts as
+            stalled (M4).
+    """
+
+    arch: Arch = NATIVE
+
+    def __init__(self, *, read_deadline: float = 0.5) -> None:
+        self._guard = StallGuard(read_deadline)
+
+    def stalled(self) -> int:
+        """How many threads are lost to reads that their targets stall (M4)."""
+        return self._guard.stalled
+
+    @cached_property
+    def architectures(self) -> tuple[Arch, ...]:
+        """All ABIs whose calls a target may issue, `arch` first.
+
+        On x86 the two others are tried; elsewhere it is what the hardware could do, for
+        a filter has to name an ABI to decide about it.
+        """
+        if self.arch in _X86:
+            tried = self.probe().architectures
+            return (self.arch, *(arch for arch in _X86 if arch in tried and arch != self.arch))
+        return (self.arch, *_COMPAT.get(self.arch, ()))
+
+    def probe(self) -> Probed:
+        """All that is known about this kernel and our place in it; see `unotify.kernel.probe`."""
+        return probe()
+
+    def features(self) -> frozenset[Feature]:
+        """What this kernel has: probed once, in a throw-away process, then remembered."""
+        return self.probe().features
+
+    def poller(self) -> LinuxPoller:
+        """A new poller; close it when done."""
+        return LinuxPoller()
+
+    def open_thread(self, tid: Tid, still_valid: Callable[[], bool]) -> LinuxThread:
+        """Open a target thread; raises :exc:`TargetGone` when it is not there, or *tid* is 0."""
+        return LinuxThread(tid, still_valid, guard=self._guard)
+
+    def spawn(
+        self,
+        program: bytes,
+        args: Any,
+        *,
+        flags: FilterFlag = FilterFlag(0),
+        preferred: FilterFlag = FilterFlag.WAIT_KILLABLE_RECV,
+        no_new_privs: bool = True,
+        popen_options: Mapping[str, Any] | None = None,
+    ) -> Spawned:
+        """Start *args* under the filter *program*; see :func:`unotify.kernel.spawn.spawn`."""
+        return spawn(
+            program,
+            args,
+            flags=flags,
+            preferred=preferred,
+            no_new_privs=no_new_privs,
+            popen_options=popen_options,
+        )
+
+
+_X86: Final = (Arch.X86_64, Arch.I386, Arch.X32)

@@ -1,0 +1,193 @@
+"""A target thread, against scripted system calls."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unotify.abi.types import Tid
+from unotify.errors import KernelError, TargetGone
+from unotify.kernel import thread as module
+from unotify.kernel._libc import SYS_PIDFD_GETFD, SYS_PIDFD_OPEN
+from unotify.kernel.thread import PIDFD_THREAD, LinuxThread
+
+ME = Tid(os.getpid())
+
+
+class Calls:
+    """Stands for `syscall`: knows pidfd_open and pidfd_getfd, and what they shall answer."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[int, ...]] = []
+        self.thread_pidfds = True
+        self.opened: list[int] = []
+        self.getfd = 0
+        self.then: list[bool] = []
+
+    def __call__(self, number: int, *arguments: int) -> int:
+        """One call."""
+        self.made.append((number, *arguments))
+        if number == SYS_PIDFD_OPEN:
+            if arguments[1] == PIDFD_THREAD and not self.thread_pidfds:
+                return -errno.EINVAL
+        else:
+            assert number == SYS_PIDFD_GETFD
+            if self.getfd:
+                return -self.getfd
+        self.opened.append(os.open(os.devnull, os.O_RDONLY))
+        return self.opened[-1]
+
+    def still_open(self) -> list[int]:
+        """Which of the descriptors that were handed out are open."""
+        return [fd for fd in self.opened if Path(f"/proc/self/fd/{fd}").exists()]
+
+
+@pytest.fixture(name="calls")
+def _calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    calls = Calls()
+    monkeypatch.setattr(module, "syscall", calls)
+    yield calls
+    assert calls.still_open() == []
+
+
+class Waits:
+    """Whether the notification waits: yes, up to so many questions."""
+
+    def __init__(self, times: int = 1000) -> None:
+        self.left = times
+
+    def __call__(self) -> bool:
+        """Ask."""
+        self.left -= 1
+        return self.left >= 0
+
+
+def test_nothing_is_opened_before_it_is_needed(calls: Calls) -> None:
+    """A handler that only reads memory pays for no pidfd and no look into /proc."""
+    with LinuxThread(ME, Waits(0)):
+        assert calls.made == []
+
+
+@pytest.mark.parametrize("tid", [0, -1])
+def test_the_invisible_target_is_never_passed_on(calls: Calls, tid: int) -> None:
+    """P3: to most calls 0 means ourselves, so it does not get that far."""
+    with pytest.raises(TargetGone, match="not visible"):
+        LinuxThread(Tid(tid), Waits())
+    assert calls.made == []
+
+
+def test_the_pidfd_is_of_the_thread_and_opened_once(calls: Calls) -> None:
+    """P6: one pidfd, with PIDFD_THREAD, kept until the close."""
+    with LinuxThread(ME, Waits()) as thread:
+        assert thread.fileno() == thread.fileno() == calls.opened[0]
+        assert calls.made == [(SYS_PIDFD_OPEN, ME, PIDFD_THREAD)]
+
+
+def test_an_older_kernel_gives_the_process_s_pidfd(calls: Calls) -> None:
+    """P6: EINVAL for PIDFD_THREAD says that there are only pidfds of processes."""
+    calls.thread_pidfds = False
+    with LinuxThread(ME, Waits()) as thread:
+        thread.fileno()
+        assert calls.made[1:] == [(SYS_PIDFD_OPEN, thread.tgid, 0)]
+
+
+def test_opened_first_and_asked_second(calls: Calls) -> None:
+    """P8: a pidfd of a number whose notification is over is closed unused."""
+    with LinuxThread(ME, Waits(0)) as thread, pytest.raises(TargetGone):
+        thread.fileno()
+    assert len(calls.opened) == 1
+
+
+def test_a_descriptor_stolen_too_late_is_closed(calls: Calls) -> None:
+    """P8: between the pidfd and the descriptor the call may end; nothing leaks then."""
+    with LinuxThread(ME, Waits(1)) as thread, pytest.raises(TargetGone):
+        thread.steal_fd(3)
+    assert len(calls.opened) == 2
+
+
+def test_a_stolen_descriptor_is_the_caller_s(calls: Calls) -> None:
+    """Closing the thread leaves it open."""
+    with LinuxThread(ME, Waits()) as thread:
+        stolen = thread.steal_fd(3)
+    assert calls.still_open() == [stolen]
+    os.close(stolen)
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EPERM, errno.ENOSYS])
+def test_why_a_descriptor_cannot_be_stolen(calls: Calls, number: int) -> None:
+    """M3: the errno is the kernel's, and says who has to act."""
+    calls.getfd = number
+    with LinuxThread(ME, Waits()) as thread, pytest.raises(KernelError) as caught:
+        thread.steal_fd(3)
+    assert (caught.value.errno, caught.value.call) == (number, "pidfd_getfd(2)")
+
+
+def test_a_thread_that_died_meanwhile(calls: Calls) -> None:
+    """ESRCH from pidfd_getfd is a death, and no fault."""
+    calls.getfd = errno.ESRCH
+    with LinuxThread(ME, Waits()) as thread, pytest.raises(TargetGone):
+        thread.steal_fd(3)
+
+
+def test_names_and_processes_are_asked_about_twice() -> None:
+    """P8: what /proc says of a number counts only while the notification waits."""
+    with LinuxThread(ME, Waits()) as thread:
+        assert thread.tgid == os.getpid()
+        assert thread.comm() == Path("/proc/self/comm").read_text()[:-1]
+    with LinuxThread(ME, Waits(0)) as thread:
+        with pytest.raises(TargetGone):
+            thread.comm()
+        with pytest.raises(TargetGone):
+            _ = thread.tgid
+
+
+def test_a_number_that_nobody_has() -> None:
+    """A dead thread has no name, no process and no pidfd."""
+    with LinuxThread(Tid(2**22 + 1), Waits()) as thread:
+        for attempt in (
+            thread.comm,
+            thread.fileno,
+            lambda: thread.tgid,
+            lambda: thread.steal_fd(0),
+        ):
+            with pytest.raises(TargetGone):
+                attempt()
+
+
+def test_after_the_close_it_is_gone(calls: Calls) -> None:
+    """Whatever is asked of a closed thread, the target is gone; closing twice is fine."""
+    thread = LinuxThread(ME, Waits())
+    thread.fileno()
+    thread.close()
+    thread.close()
+    attempts = (
+        thread.fileno,
+        thread.comm,
+        lambda: thread.tgid,
+        lambda: thread.steal_fd(0),
+        lambda: thread.memory.read(0, 1),  # type: ignore[arg-type]
+    )
+    for attempt in attempts:
+        with pytest.raises(TargetGone):
+            attempt()
+
+
+def test_a_forgotten_thread_warns_and_closes(calls: Calls) -> None:
+    """Its pidfd is freed by the collector, which says so."""
+    LinuxThread(ME, Waits()).fileno()
+    with pytest.warns(ResourceWarning, match="LinuxThread"):
+        gc.collect()
+
+
+def test_a_closed_thread_goes_at_once() -> None:
+    """One is made for each call that is looked into: no garbage is left to be collected."""
+    gc.collect()
+    thread = LinuxThread(ME, Waits())
+    thread.close()
+    del thread
+    assert gc.collect() == 0
