@@ -1,0 +1,99 @@
+"""Observers of a supervisor: they see everything and decide nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from unotify.calls import Call
+from unotify.errors import HandlerFault
+from unotify.protocol import Reply
+
+__all__ = ["EVENTS", "Instrument", "Instruments"]
+
+_log = logging.getLogger("unotify")
+
+
+class Instrument:
+    """Override what you want to see; what is not overridden costs nothing.
+
+    Methods are called in the thread that serves the call, while the target
+    waits (but for `replied` and `gone`), so they should be quick. One that
+    raises is logged and removed: an observer must not change what it observes.
+    """
+
+    def received(self, call: Call) -> None:
+        """A notification was received."""
+
+    def held(self, call: Call) -> None:
+        """A handler put the call on hold."""
+
+    def deciding(self, call: Call, reply: Reply, handler: str) -> None:
+        """*handler* decided; the target still waits, its memory can still be described."""
+
+    def replied(self, call: Call, reply: Reply, handler: str, nanoseconds: int) -> None:
+        """The reply was sent and somebody was there to take it."""
+
+    def gone(self, call: Call) -> None:
+        """The target did not wait for the reply any more."""
+
+    def fault(self, fault: HandlerFault) -> None:
+        """A handler raised, timed out or returned nonsense."""
+
+
+EVENTS: Final = ("received", "held", "deciding", "replied", "gone", "fault")
+
+
+class Instruments:
+    """The instruments of one supervisor, sorted by what they override.
+
+    Each event is an attribute: a tuple of bound methods, empty for most, so
+    that asking "does anybody want to know" is one look.
+
+    Attributes:
+        present: Whether there are any.
+    """
+
+    present: bool
+    received: tuple[Callable[..., None], ...]
+    held: tuple[Callable[..., None], ...]
+    deciding: tuple[Callable[..., None], ...]
+    replied: tuple[Callable[..., None], ...]
+    gone: tuple[Callable[..., None], ...]
+    fault: tuple[Callable[..., None], ...]
+
+    def __init__(self) -> None:
+        self._all: tuple[Instrument, ...] = ()
+        self._sort()
+
+    def add(self, instrument: Instrument) -> None:
+        """Call *instrument* from now on."""
+        self._all = (*self._all, instrument)
+        self._sort()
+
+    def remove(self, instrument: Instrument) -> None:
+        """Call it no more."""
+        self._all = tuple(other for other in self._all if other is not instrument)
+        self._sort()
+
+    def _sort(self) -> None:
+        self.present = bool(self._all)
+        for event in EVENTS:
+            default = getattr(Instrument, event)
+            methods = tuple(
+                getattr(instrument, event)
+                for instrument in self._all
+                if getattr(type(instrument), event, default) is not default
+            )
+            setattr(self, event, methods)
+
+    def tell(self, methods: Iterable[Callable[..., None]], *arguments: Any) -> None:
+        """Call *methods*; remove an instrument that raises."""
+        for method in methods:
+            try:
+                method(*arguments)
+            except Exception:
+                instrument = method.__self__  # type: ignore[attr-defined]
+                _log.exception("instrument %r raised and is removed", instrument)
+                self.remove(instrument)

@@ -1,0 +1,482 @@
+"""Threads that take turns at receiving.
+
+Theory of operation. Three wishes pull apart. Receiving must be eager, since any
+signal ends a notification that was not received (I1, I2). A slow handler must
+hold nobody else up. And a fast handler must not pay for either: waking another
+thread costs more than serving a call.
+
+So one thread *leads*: it waits, receives, and runs the handler itself, with no
+other thread involved. A second one *stands by*: as long as there are calls, it
+looks now and then whether the leader is busy with one for longer than `TAKEOVER`.
+If so it waits until something else pends, and takes the lead; somebody else stands
+by. Only then does it wait for the listeners: a second thread that waits costs
+each call more than all the looking. Without calls it dozes, and the leader rings.
+The former leader, when its handler is done, finds that it leads no more and stands
+by, rests, or ends.
+
+There are at most so many threads; those that are stuck in reading a target's
+memory (M4) do not count.
+
+Only the leader receives, so RECV after POLLIN never blocks (N7), and only one
+thread wakes for a notification (E9).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Lock, Semaphore, Thread, current_thread
+from time import perf_counter_ns
+from typing import Any, Final, TypeAlias
+
+from unotify.calls import Call
+from unotify.errors import Error
+from unotify.kernel.interface import Kernel, Listener, Poller, Ready
+from unotify.protocol import Continue, Exchange, ExchangeState, Fail, Return
+from unotify.supervisor.engine import Engine, Source
+from unotify.supervisor.router import Step
+
+__all__ = ["Readers"]
+
+_log = logging.getLogger("unotify")
+
+TAKEOVER: Final = 0.004
+"""Seconds that a handler may take before somebody else leads."""
+
+_DROWSY: Final = 25
+"""Looks without any call after which the understudy dozes."""
+
+_RETRY: Final = 0.05
+"""Seconds until it is looked again for a thread to spare."""
+
+_PLAIN: Final = frozenset({Return, Fail, Continue})
+_PENDING: Final = Ready.PENDING
+
+_TURNS: Final = 128
+"""Notifications that one :meth:`Readers.process_pending` serves, about."""
+
+_REST: Final = 2.0
+"""Seconds that a spare thread rests before it ends."""
+
+
+_Turn: TypeAlias = list[tuple[Source, Exchange] | None]
+
+
+class Readers:
+    """The reading threads of one supervisor; they start when the first listener comes."""
+
+    def __init__(self, kernel: Kernel, engine: Engine, *, most: int) -> None:
+        self.sources: dict[Listener, Source] = {}
+        self._kernel = kernel
+        self._engine = engine
+        self._most = most
+        self._poller: Poller = kernel.poller()
+        self._lookout: Poller = kernel.poller()
+        self._lock = Lock()
+        self._threads: set[Thread] = set()
+        self._leader: Thread | None = None
+        self._understudy: Thread | None = None
+        self._resting = 0
+        self._wanted = Semaphore(0)
+        self._busy_since = 0
+        self._current: _Turn = []
+        self._dozing = False
+        self._stopping = False
+        self._retrying = False
+        self._closing = False
+        self.on_drained: Callable[[], None] = lambda: None
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls wait for us."""
+        known = sum(len(source.protocol.under_way) for source in list(self.sources.values()))
+        return known + any(unknown is not None for unknown in self._current)
+
+    @property
+    def count(self) -> int:
+        """How many threads there are."""
+        return len(self._threads)
+
+    def add(self, source: Source, backlog: list[Exchange], *, threads: bool) -> None:
+        """Read *source* from now on; serve *backlog* first."""
+        with self._lock:
+            self.sources[source.listener] = source
+        for exchange in backlog:
+            if threads:
+                self.spare(source, exchange)
+            else:
+                self._engine.serve(source, exchange)
+        self._poller.add(source.listener)
+        if threads:
+            self._lookout.wake()  # it may be waiting for the others alone
+            self._ensure()
+
+    def fileno(self) -> int:
+        """Readable while somebody should receive."""
+        return self._poller.fileno()
+
+    def process_pending(self) -> int:
+        """Receive and serve what pends, here; for those who have no threads.
+
+        Comes back after some turns, with more to do: the caller has other things to do too.
+        """
+        turns = 0
+        while turns < _TURNS and not self._stopping and (ready := self._poller.wait(0)):
+            for listener, state in ready:
+                source = self.sources.get(listener)
+                if source is not None:
+                    turns += Ready.PENDING in state
+                    self._turn(source, state)
+        return turns
+
+    def remove(self, source: Source) -> None:
+        """Read it no more and close its listener; whoever waits gets ENOSYS (R4)."""
+        with self._lock:
+            known = self.sources.pop(source.listener, None)
+        self._poller.remove(source.listener)
+        self._lookout.remove(source.listener)
+        if known is not None:
+            source.listener.close()
+            if not self.sources:
+                self.on_drained()
+
+    def spare(self, source: Source, exchange: Exchange) -> None:
+        """Serve one exchange in a thread of its own."""
+        self._start(lambda: self._engine.serve(source, exchange))
+
+    def stop(self) -> None:
+        """Receive no more. Threads that are in a handler end after it."""
+        with self._lock:
+            self._stopping = True
+            threads = list(self._threads)
+        # What it is busy with may be answered by others from now on.
+        self._take_over(current_thread())
+        self._poller.wake()
+        self._lookout.wake()
+        for _ in threads:
+            self._wanted.release()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until all other threads have ended; False if some handler still runs.
+
+        What that handler is busy with can then be answered by others.
+        """
+        end, me = time.monotonic() + timeout, current_thread()
+        while True:
+            with self._lock:
+                threads = [thread for thread in self._threads if thread is not me]
+            if not threads:
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                self._take_over(me)
+                return False
+            threads[0].join(left)
+
+    def close(self) -> None:
+        """Free the pollers, now or when the last thread ends; after :meth:`stop`."""
+        with self._lock:
+            self._closing = True
+            last = not self._threads
+        if last:
+            self._close_pollers()
+
+    def _close_pollers(self) -> None:
+        self._poller.close()
+        self._lookout.close()
+
+    # -- threads -------------------------------------------------------------
+
+    def _ensure(self) -> None:
+        """See to it that there is a leader and somebody who stands by."""
+        while True:
+            with self._lock:
+                missing = (self._leader is None) + (self._understudy is None)
+                most = self._most + self._kernel.stalled()
+                if self._stopping or not missing:
+                    return
+                if len(self._threads) >= most:
+                    # All are busy. The next that finishes has work to do; but none
+                    # may ever finish, and stalled ones count only until it shows.
+                    if not self._retrying:
+                        self._retrying = True
+                        Thread(target=self._retry, name="unotify-retry", daemon=True).start()
+                    return
+                if self._resting:
+                    for _ in range(min(missing, self._resting)):
+                        self._wanted.release()
+                    return
+                role = "lead" if self._leader is None else "stand by"
+                thread = Thread(target=self._work, name=f"unotify-{role}", daemon=True)
+                if role == "lead":
+                    self._leader = thread
+                else:
+                    self._understudy = thread
+                self._threads.add(thread)
+            thread.start()
+
+    def _retry(self) -> None:
+        time.sleep(_RETRY)
+        self._retrying = False
+        self._ensure()
+
+    def _start(self, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            except Exception:
+                _log.exception("a reader failed")
+            finally:
+                self._leave(thread)
+
+        thread = Thread(target=run, name="unotify-spare", daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        me = current_thread()
+        try:
+            while self._take_role(me):
+                if self._leader is me:
+                    self._lead(me)
+                elif self._understudy is me:
+                    self._stand_by(me)
+        finally:
+            self._leave(me)
+
+    def _leave(self, me: Thread) -> None:
+        with self._lock:
+            self._threads.discard(me)
+            if self._leader is me:
+                self._leader = None
+            if self._understudy is me:
+                self._understudy = None
+            last = self._closing and not self._threads
+        if last:
+            self._close_pollers()
+
+    def _take_role(self, me: Thread) -> bool:
+        with self._lock:
+            if self._stopping:
+                return False
+            if self._leader is None:
+                self._leader = me
+            elif self._understudy is None and self._leader is not me:
+                self._understudy = me
+            if me in (self._leader, self._understudy):
+                return True
+            self._resting += 1
+        wanted = self._wanted.acquire(timeout=_REST)
+        with self._lock:
+            self._resting -= 1
+            # Somebody may have asked for us in the moment we gave up waiting.
+            return wanted or self._leader is None or self._understudy is None
+
+    def _lead(self, me: Thread) -> None:
+        engine, wait, sources = self._engine, self._poller.wait, self.sources
+        instruments = engine.instruments
+        while self._leader is me and not self._stopping:
+            for listener, ready in wait():
+                source = sources.get(listener)
+                if source is None:
+                    continue
+                try:
+                    if ready is not _PENDING or instruments.present or engine.watched:
+                        leading = self._turn(source, ready)
+                    else:
+                        leading = self._short_turn(source)
+                except BaseException:
+                    _log.exception("serving a call failed")
+                    leading = self._finish_turn(self._current) if self._leader is me else False
+                if not leading:
+                    return
+
+    # A turn is a list of one: the leader takes the item out when it has finished, and
+    # who takes the lead takes it out before. Taking is atomic, and much cheaper than
+    # a lock. An exchange that no table knows yet is that item itself, for others to
+    # make known; for one that is known it is None. Each turn has a list of its own: a
+    # former leader must not take what is its successor's.
+
+    def _begin_turn(self, unknown: tuple[Source, Exchange] | None) -> _Turn:
+        turn = [unknown]
+        self._current = turn
+        self._busy_since = perf_counter_ns()
+        if self._dozing:
+            self._dozing = False
+            self._lookout.wake()
+        return turn
+
+    def _finish_turn(self, turn: _Turn) -> bool:
+        """Whether we still lead."""
+        try:
+            turn.pop()
+        except IndexError:
+            # Wait until whoever took it has made it known: we are about to answer it.
+            with self._lock:
+                return False
+        self._busy_since = 0
+        return True
+
+    def _take_over(self, me: Thread) -> bool:
+        """Take the lead from a leader that is busy; False if it has just finished."""
+        with self._lock:
+            try:
+                unknown = self._current.pop()
+            except IndexError:
+                return False
+            self._reveal(unknown)
+            self._leader = None if me is not self._understudy else me
+            self._understudy = None
+            self._busy_since = 0
+            return True
+
+    def _reveal(self, unknown: tuple[Source, Exchange] | None) -> None:
+        if unknown is not None:
+            source, exchange = unknown
+            source.protocol.begin(exchange)
+            self._engine.register(source, exchange)
+
+    def _short_turn(self, source: Source) -> bool:
+        """Serve the plainest exchange the shortest way; False if we lead no more.
+
+        One handler, no condition, no deadline, nobody who watches: then no table
+        needs to know of the exchange, unless somebody takes the lead meanwhile.
+        """
+        engine, listener = self._engine, source.listener
+        try:
+            if not listener.receive_into(source.buffer):
+                return True
+            exchange = Exchange(source.buffer)
+        except Error:
+            return self._broken(source)
+        route = engine.router.routes.get((exchange.audit, exchange.nr))
+        step = None if route is None else route.only
+        if route is None or step is None or step.deadline or engine.deadline or engine.busy:
+            return self._full_turn(source, exchange)
+        call = route.call(exchange, route.arch, source.open_target)
+        turn = self._begin_turn((source, exchange))
+        started = self._busy_since
+        reply: Any = None
+        error: BaseException | None = None
+        try:
+            reply = step.handler(call)
+        except BaseException as raised:
+            error = raised
+        leading = self._finish_turn(turn)
+        if leading and type(reply) in _PLAIN:
+            # Counted before the target can go on, and look.
+            counters = engine.leader_counters
+            bucket = ((perf_counter_ns() - started) // 1000).bit_length()
+            counters.buckets[bucket] += 1
+            try:
+                exchange.answer_into(source.response, reply)
+                taken = listener.send(source.response)
+            except Exception as refused:
+                error = refused
+                counters.buckets[bucket] -= 1
+                if exchange.state is ExchangeState.ANSWERED:
+                    exchange.refused()
+            else:
+                if not taken:
+                    exchange.vanish()
+                    counters.buckets[bucket] -= 1
+                    counters.gone += 1
+                elif type(reply) is Continue and reply.because is not None:
+                    counters.racy += 1
+                if call.opened is not None:
+                    call.opened.close()
+                return True
+        if leading:
+            self._reveal((source, exchange))
+            turn = self._begin_turn(None)
+        self._long_way(source, call, reply, error, step, started)
+        return leading and self._finish_turn(turn)
+
+    def _long_way(
+        self,
+        source: Source,
+        call: Call,
+        reply: Any,
+        error: BaseException | None,
+        step: Step,
+        started: int,
+    ) -> None:
+        """Finish what began as a short turn with all that the engine has."""
+        engine = self._engine
+        if error is not None:
+            work = engine.failed(source, call, error, step.name, started)
+        else:
+            work = engine.settle(source, call, reply, step, started)
+        if work is not None:
+            engine.serve(*work)
+
+    def _turn(self, source: Source, ready: Ready) -> bool:
+        """Receive one notification of *source* and serve it; False if we lead no more."""
+        if Ready.PENDING not in ready:
+            self._hang_up(source)
+            return True
+        try:
+            if not source.listener.receive_into(source.buffer):
+                return True
+            exchange = Exchange(source.buffer)
+        except Error:
+            return self._broken(source)
+        return self._full_turn(source, exchange)
+
+    def _broken(self, source: Source) -> bool:
+        _log.exception("a listener is broken and is closed: its targets get ENOSYS")
+        self._hang_up(source)
+        return True
+
+    def _full_turn(self, source: Source, exchange: Exchange) -> bool:
+        source.protocol.begin(exchange)
+        if self._engine.register(source, exchange) is None:
+            return True
+        turn = self._begin_turn(None)
+        self._engine.serve(source, exchange)
+        return self._finish_turn(turn)
+
+    def _stand_by(self, me: Thread) -> None:
+        seen, quiet = self._current, 0
+        while self._understudy is me and not self._stopping:
+            since = self._busy_since
+            if since and perf_counter_ns() - since >= TAKEOVER * 1e9:
+                if self._somebody_pends() and self._busy_since == since and self._take_over(me):
+                    self._ensure()
+                    return
+            elif since or self._current is not seen:
+                seen, quiet = self._current, 0
+            else:
+                quiet += 1
+            if quiet < _DROWSY:
+                time.sleep(TAKEOVER)
+            else:
+                self._doze()
+                quiet = 0
+
+    def _somebody_pends(self) -> bool:
+        """Wait until a listener is ready, in place of a leader that is stuck; or return False."""
+        with self._lock:
+            watched = list(self.sources)
+            for listener in watched:
+                self._lookout.add(listener)
+        try:
+            return bool(self._lookout.wait())
+        finally:
+            for listener in watched:
+                self._lookout.remove(listener)
+
+    def _doze(self) -> None:
+        self._dozing = True
+        # A turn that began before would not ring.
+        if not self._busy_since:
+            self._lookout.wait()
+        self._dozing = False
+
+    def _hang_up(self, source: Source) -> None:
+        with self._engine.lock:
+            vanished = source.protocol.hangup()
+        self._engine.vanished(vanished)
+        self.remove(source)

@@ -1,0 +1,384 @@
+"""The supervisor: handlers in, programs under supervision out."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from threading import Event
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from unotify.abi.arch import Arch
+from unotify.abi.seccomp import FilterFlag, ListenerFlag
+from unotify.bpf import Program
+from unotify.calls import Call, Condition
+from unotify.errors import Conflict, Unsupported
+from unotify.kernel import default_kernel
+from unotify.kernel.interface import Kernel, Listener, Spawned
+from unotify.protocol import Fail, Return
+from unotify.supervisor.addons import registrations_of
+from unotify.supervisor.deadlines import Deadlines
+from unotify.supervisor.engine import Engine, FixedReply, Source
+from unotify.supervisor.holds import Held
+from unotify.supervisor.instruments import Instrument
+from unotify.supervisor.readers import Readers
+from unotify.supervisor.router import Router, register, require_seconds
+from unotify.supervisor.statistics import Statistics
+
+__all__ = ["Supervisor"]
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class Supervisor:
+    """Supervises programs: asks handlers for each call that they want to hear of.
+
+    Register handlers with :meth:`on`, then start programs with :meth:`popen` or
+    :meth:`run`. The filter notifies exactly the calls that some handler wants;
+    all others run at full speed. The first handler that returns a reply decides;
+    ``None`` means "not mine"; if nobody decides, the target gets *unhandled*.
+
+    A handler that raises, times out or returns nonsense is answered with
+    *fault_reply*; :exc:`unotify.TargetError` and its kin carry an errno of their
+    own. Nothing is ever continued by accident.
+
+    Handlers run in threads of the supervisor, several at a time when one is
+    slow, calls of one target thread in order. Use it as a context manager, or
+    call :meth:`close`.
+
+    Args:
+        unhandled: The reply when no handler took a call that was notified.
+        fault_reply: The reply when a handler fails.
+        deadline: Seconds that any handler may take, unless it says otherwise;
+            ``None`` for no limit.
+        architectures: ABIs whose calls are understood; others kill the
+            process. All that this machine can run by default.
+        readers: The most threads that handle calls at the same time.
+        embedded: Start no threads: the caller waits for :meth:`fileno` and
+            calls :meth:`process_pending`. Deadlines then run only in there.
+        kernel: The kernel to use; the running Linux by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        unhandled: FixedReply = Fail(errno.EPERM),  # noqa: B008 - frozen
+        fault_reply: FixedReply = Fail(errno.EPERM),  # noqa: B008 - frozen
+        deadline: float | None = None,
+        architectures: Iterable[Arch] | None = None,
+        readers: int = 32,
+        embedded: bool = False,
+        kernel: Kernel | None = None,
+    ) -> None:
+        for name, reply in (("unhandled", unhandled), ("fault_reply", fault_reply)):
+            if not isinstance(reply, FixedReply):
+                raise Conflict(f"{name}= is a Fail or a Return, not {reply!r}")
+            if isinstance(reply, Return) and reply.value & 0xFFFFFFFF > 0xFFFFF000:
+                raise Conflict(f"{name}={reply} would arrive as an errno in a 32-bit call")
+        require_seconds(deadline)
+        if readers < 2:
+            raise Conflict("readers= is at least 2: one leads and one stands by")
+        self.kernel = default_kernel() if kernel is None else kernel
+        self._router = Router(tuple(architectures or self.kernel.architectures))
+        self._engine = Engine(
+            self._router, unhandled=unhandled, fault_reply=fault_reply, deadline=deadline
+        )
+        self._embedded = embedded
+        self._readers = Readers(self.kernel, self._engine, most=readers)
+        self._engine.on_spare = self._spare
+        self._deadlines = Deadlines(self._engine, threaded=not embedded)
+        self._idle = Event()
+        self._idle.set()
+        self._readers.on_drained = self._idle.set
+        self._closed = False
+
+    # -- handlers ------------------------------------------------------------
+
+    def on(
+        self,
+        *calls: type[Call] | str,
+        where: Condition | None = None,
+        deadline: float | None = None,
+    ) -> Callable[[H], H]:
+        """Register the decorated function as a handler of *calls*.
+
+        Handlers are asked in the order of their registration. One that is
+        registered when a program already runs is asked only for calls that the
+        program's filter notifies: a filter cannot be changed (R9).
+
+        Args:
+            *calls: Classes of :mod:`unotify.calls`, or the kernel's names.
+            where: A condition on argument registers, decided in the filter:
+                other calls are not even notified.
+            deadline: Seconds the handler may take, then the target gets the
+                fault reply; what the handler returns later is dropped.
+
+        Raises:
+            PolicyError: An unknown call, or a condition that is none.
+        """
+
+        def decorate(handler: H) -> H:
+            self._add(handler, calls, where, deadline)
+            return handler
+
+        return decorate
+
+    def add(self, *addons: object) -> None:
+        """Register all handlers of modules or objects: what :func:`unotify.on` has marked."""
+        for addon in addons:
+            for handler, mark in registrations_of(addon):
+                self._add(handler, mark.calls, mark.where, mark.deadline)
+
+    def _add(
+        self,
+        handler: Callable[..., Any],
+        calls: Sequence[type[Call] | str],
+        where: Condition | None,
+        deadline: float | None,
+    ) -> None:
+        self._router.add(
+            register(calls, self._adapt(handler), where=where, deadline=deadline, named=handler)
+        )
+
+    def _adapt(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        # unotify.aio overrides this.
+        if inspect.iscoroutinefunction(handler):
+            raise Conflict(
+                f"{handler.__qualname__} is async def",
+                hint="use unotify.aio.Supervisor, which runs handlers in the event loop",
+            )
+        return handler
+
+    def program(self) -> Program:
+        """The filter as compiled from the handlers so far."""
+        return self._router.program()
+
+    # -- programs ------------------------------------------------------------
+
+    def popen(
+        self,
+        args: Any,
+        *,
+        no_new_privs: bool = True,
+        wait_killable: bool = True,
+        **options: Any,
+    ) -> Any:
+        """Start a program under supervision, as :class:`subprocess.Popen` would.
+
+        The process object is one: pipes, ``communicate``, ``wait``, signals and
+        the rest are the standard library's. Its children are supervised too,
+        for as long as they live (R1).
+
+        Args:
+            args: The program and its arguments, as for ``Popen``.
+            no_new_privs: Set the bit that lets an ordinary user install a
+                filter, and makes set-user-ID programs run without it. False
+                needs CAP_SYS_ADMIN (S5, S6).
+            wait_killable: Let only fatal signals end a call once it was
+                received (I5-I8), where the kernel can.
+            **options: As for ``Popen``, but for ``preexec_fn`` and
+                ``close_fds=False``, which cannot be done safely.
+
+        Raises:
+            FileNotFoundError, PermissionError: As ``Popen``: no such program.
+            AlreadySupervised: A filter of an ancestor has a listener (F4).
+            KernelError: The kernel refused the filter.
+        """
+        return self._adopt(
+            self._spawn(args, no_new_privs=no_new_privs, wait_killable=wait_killable, **options)
+        )
+
+    def _spawn(
+        self,
+        args: Any,
+        *,
+        no_new_privs: bool = True,
+        wait_killable: bool = True,
+        **options: Any,
+    ) -> Spawned:
+        self._require_open()
+        return self.kernel.spawn(
+            self.program().encode(),
+            args,
+            preferred=FilterFlag.WAIT_KILLABLE_RECV if wait_killable else FilterFlag(0),
+            no_new_privs=no_new_privs,
+            popen_options=options,
+        )
+
+    def _adopt(self, spawned: Spawned) -> Any:
+        self._serve(spawned.listener, spawned.backlog)
+        return spawned.process
+
+    def run(
+        self,
+        args: Any,
+        *,
+        input: Any = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a program under supervision, as :func:`subprocess.run` would.
+
+        Background processes that it leaves behind stay supervised until
+        :meth:`close`.
+        """
+        if input is not None:
+            if options.get("stdin") is not None:
+                raise ValueError("stdin and input arguments may not both be used")
+            options["stdin"] = subprocess.PIPE
+        if capture_output:
+            if options.get("stdout") is not None or options.get("stderr") is not None:
+                raise ValueError("stdout and stderr may not be used with capture_output")
+            options["stdout"] = options["stderr"] = subprocess.PIPE
+        with self.popen(args, **options) as process:
+            try:
+                stdout, stderr = process.communicate(input, timeout=timeout)
+            except subprocess.TimeoutExpired as expired:
+                process.kill()
+                # As subprocess.run: what was written until then goes into the exception.
+                expired.stdout, expired.stderr = process.communicate()
+                raise
+            except BaseException:
+                process.kill()
+                raise
+            code = process.poll()
+        if check and code:
+            raise subprocess.CalledProcessError(code, process.args, stdout, stderr)
+        return subprocess.CompletedProcess(process.args, code, stdout, stderr)
+
+    def attach(self, listener: Listener) -> None:
+        """Supervise whoever is behind *listener*; it belongs to the supervisor from now on.
+
+        For listeners from a container runtime or another process. What this
+        supervisor has no handler for gets *unhandled*.
+
+        Raises:
+            Conflict: It belongs to a filter of this very process, which would
+                have to wait for itself.
+        """
+        self._require_open()
+        if getattr(listener, "own_filter", False):
+            raise Conflict(
+                "this listener's filter is on this process: a supervisor cannot be its own target",
+                hint="start the target as another process, or supervise from one started before",
+            )
+        self._serve(listener, [])
+
+    def _serve(self, listener: Listener, backlog: list[bytes]) -> None:
+        with suppress(Unsupported):  # only a scheduling hint (W3)
+            listener.set_flags(ListenerFlag.SYNC_WAKE_UP)
+        source = Source(listener, self.kernel)
+        self._idle.clear()
+        pending = [self._engine.admit(source, notification) for notification in backlog]
+        self._readers.add(
+            source, [exchange for exchange in pending if exchange], threads=not self._embedded
+        )
+
+    def _spare(self, source: Source, exchange: Any) -> None:
+        if self._embedded:
+            self._engine.serve(source, exchange)
+        else:
+            self._readers.spare(source, exchange)
+
+    # -- running -------------------------------------------------------------
+
+    def hold(self, call: Call, *, deadline: float | None = None) -> Held:
+        """Make what a handler returns to answer *call* later, from anywhere.
+
+        Args:
+            call: The call that the handler was asked about.
+            deadline: Seconds until it gets the fault reply anyway; without it
+                the handler's own deadline holds.
+
+        Raises:
+            Conflict: *deadline* is no time span.
+            TargetGone: The call is answered already.
+        """
+        return self._engine.hold(call, deadline)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no supervised task is left, background ones included, or :meth:`stop`.
+
+        Returns:
+            False if *timeout* seconds passed before.
+        """
+        return self._idle.wait(timeout)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while :meth:`process_pending` has work."""
+        return self._readers.fileno()
+
+    def process_pending(self) -> int:
+        """Receive and serve what pends, in this thread, without waiting for more.
+
+        Returns:
+            How many notifications were received.
+        """
+        if not self._embedded:
+            raise Conflict("process_pending() is for Supervisor(embedded=True)")
+        served = self._readers.process_pending()
+        self._deadlines.expire()
+        return served
+
+    def add_instrument(self, instrument: Instrument) -> None:
+        """Show *instrument* what happens from now on."""
+        self._engine.instruments.add(instrument)
+
+    def remove_instrument(self, instrument: Instrument) -> None:
+        """Show it no more."""
+        self._engine.instruments.remove(instrument)
+
+    def statistics(self) -> Statistics:
+        """What has been done so far."""
+        readers = self._readers
+        return self._engine.statistics(
+            listeners=len(readers.sources), readers=readers.count, in_flight=readers.in_flight
+        )
+
+    def stop(self, *, drain: float = 5.0) -> None:
+        """Receive no more, answer what was received, and close all listeners.
+
+        Handlers have *drain* seconds to finish; what is unanswered then, and
+        what is held, gets the fault reply. Targets that live on get ENOSYS for
+        each notified call from then on (R4).
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._readers.stop()
+        self._engine.abandon_held()
+        self._readers.join(drain)
+        for source in list(self._readers.sources.values()):
+            self._engine.abandon(source)
+        self._deadlines.stop()
+        for source in list(self._readers.sources.values()):
+            with self._engine.lock:
+                vanished = source.protocol.close()
+            self._engine.vanished(vanished)
+            self._readers.remove(source)
+        self._readers.close()
+        self._idle.set()
+
+    def close(self) -> None:
+        """:meth:`stop`, for ``with`` and :func:`contextlib.closing`."""
+        self.stop()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Conflict("this supervisor is stopped; make another one")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

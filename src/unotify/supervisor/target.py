@@ -1,0 +1,115 @@
+"""The thread behind a notification: its memory and its identity, for as long as it waits."""
+
+from __future__ import annotations
+
+from unotify.abi.types import Address, NotificationId, Tid
+from unotify.errors import TargetGone
+from unotify.kernel.interface import Kernel, Listener, Memory, Thread
+from unotify.protocol import Exchange
+
+__all__ = ["Target"]
+
+
+class Target:
+    """The target thread that makes one call.
+
+    Everything here is a snapshot, checked to be of the thread that waits: the
+    thread is opened first and the notification checked after that (P8), and
+    again after each read (M6). It dies with its notification: once that is
+    answered or has vanished, each use raises :exc:`TargetGone`, since the same
+    thread id may by then be somebody else.
+
+    Reading memory marks the call: a plain :class:`unotify.Continue` is refused
+    afterwards. Only the supervisor makes these.
+
+    Attributes:
+        tid: The thread's id here; 0 if it is not visible from here (P3).
+    """
+
+    __slots__ = ("_exchange", "_kernel", "_listener", "_thread", "tid")
+
+    def __init__(self, exchange: Exchange, kernel: Kernel, listener: Listener) -> None:
+        self._exchange = exchange
+        self._kernel = kernel
+        self._listener = listener
+        self._thread: Thread | None = None
+        self.tid: Tid = exchange.tid
+
+    def is_waiting(self) -> bool:
+        """Whether it still waits for the answer; ask before each side effect (I9)."""
+        exchange = self._exchange
+        return exchange.waiting and self._listener.is_valid(NotificationId(exchange.id))
+
+    @property
+    def pid(self) -> int:
+        """The process (thread group) it belongs to."""
+        return self._open().tgid
+
+    @property
+    def comm(self) -> str:
+        """The thread's name: up to 15 characters that it may choose freely."""
+        return self._open().comm()
+
+    @property
+    def observer(self) -> Memory:
+        """Its memory, without marking the call; for those who only look."""
+        return self._open().memory
+
+    def fileno(self) -> int:
+        """A pidfd of the thread (of its process before Linux 6.9); valid until the reply."""
+        return self._open().fileno()
+
+    def steal_fd(self, fd: int) -> int:
+        """Duplicate the target's descriptor *fd* into the supervisor; the caller closes it.
+
+        Raises:
+            TargetGone: The target does not wait any more.
+            KernelError: EBADF if it has no such descriptor; EPERM without
+                ptrace rights over it.
+        """
+        return self._open().steal_fd(fd)
+
+    def read(self, address: Address, length: int) -> bytes:
+        """Read exactly *length* bytes of its memory, and mark the call.
+
+        Raises:
+            BadAddress: It could not read that itself; propagates as ``EFAULT``.
+            TargetGone: It does not wait any more; what was read is thrown away.
+        """
+        self._exchange.memory_read = True
+        return self._open().memory.read(address, length)
+
+    def read_string(self, address: Address, limit: int = 4096) -> bytes:
+        """Read up to a NUL, at most *limit* bytes with it, and mark the call.
+
+        Raises:
+            PathTooLong: No NUL within *limit*; propagates as ``ENAMETOOLONG``.
+            BadAddress: An unreadable byte before the NUL.
+            TargetGone: It does not wait any more.
+        """
+        self._exchange.memory_read = True
+        return self._open().memory.read_string(address, limit)
+
+    def write(self, address: Address, data: bytes) -> None:
+        """Write to its memory: only defensible where it cannot be interrupted (M8).
+
+        Without WAIT_KILLABLE_RECV the call may have been interrupted since the
+        last check, and the address reused for something else.
+        """
+        self._open().memory.write(address, data)
+
+    def close(self) -> None:
+        """Free what it holds; the supervisor does this when the call is over."""
+        if self._thread is not None:
+            self._thread.close()
+            self._thread = None
+
+    def _open(self) -> Thread:
+        if not self._exchange.waiting:
+            raise TargetGone(f"thread {self.tid} does not wait for this call any more")
+        if self._thread is None:
+            self._thread = self._kernel.open_thread(self.tid, self.is_waiting)
+        return self._thread
+
+    def __repr__(self) -> str:
+        return f"<Target tid={self.tid}>"

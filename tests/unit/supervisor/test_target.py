@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.supervisor.rig import Rig
+from unotify.abi.types import Address
+from unotify.calls import Getpid
+from unotify.errors import BadAddress, TargetGone
+from unotify.protocol import Fail, Return
+from unotify.supervisor import Target
+
+PATH = 0x1000
+
+
+def during(rig: Rig, act: Any, *, tid: int = 100) -> Any:
+    """The result of *act* with the call, in a handler."""
+    results: list[Any] = []
+    supervisor = rig.supervise()
+
+    @supervisor.on(Getpid)
+    def handler(call: Any) -> Return:
+        results.append(act(call))
+        return Return(1)
+
+    assert rig.ask("getpid", tid=tid) == Return(1)
+    return results[0]
+
+
+def test_who_calls(rig: Rig) -> None:
+    """Thread, process, name and pidfd, while it waits."""
+    caller = during(
+        rig, lambda call: (call.caller.tid, call.caller.pid, call.caller.comm, call.caller.fileno())
+    )
+    assert caller == (100, 100, "fake", 99)
+
+
+def test_reading_marks(rig: Rig) -> None:
+    """Bytes and strings mark the call; identity does not."""
+    rig.kernel.memory.pieces[PATH] = b"hello\0"
+
+    def act(call: Any) -> list[Any]:
+        marks = [call.caller.pid and call.exchange.memory_read]
+        call.caller.observer.read(Address(PATH), 2)
+        marks.append(call.exchange.memory_read)
+        assert call.caller.read(Address(PATH), 5) == b"hello"
+        marks.append(call.exchange.memory_read)
+        assert call.caller.read_string(Address(PATH)) == b"hello"
+        return marks
+
+    assert during(rig, act) == [False, False, True]
+
+
+def test_writing(embedded: Rig) -> None:
+    """M8: possible while it waits."""
+
+    def act(call: Any) -> None:
+        call.caller.write(Address(PATH), b"new")
+
+    during(embedded, act)
+    assert embedded.kernel.memory.pieces[PATH] == b"new"
+
+
+def test_one_thread_is_opened_once_and_closed(rig: Rig) -> None:
+    """P8: opened when first needed, kept, and closed with the answer."""
+    during(rig, lambda call: (call.caller.pid, call.caller.comm, call.caller.steal_fd(3)))
+    (thread,) = rig.kernel.threads
+    rig.settled(lambda: thread.closed)
+
+
+def test_nothing_is_opened_unasked(rig: Rig) -> None:
+    """Most calls are decided without it."""
+    assert during(rig, lambda call: call.caller.tid) == 100
+    assert rig.kernel.threads == []
+
+
+def test_after_the_answer_there_is_nobody(rig: Rig) -> None:
+    """The same tid may be somebody else by then."""
+    target: Target = during(rig, lambda call: call.caller)
+    rig.settled(lambda: rig.supervisor.statistics().answered == 1)
+    for use in (
+        lambda: target.pid,
+        lambda: target.comm,
+        lambda: target.read(Address(PATH), 1),
+        lambda: target.write(Address(PATH), b""),
+        lambda: target.steal_fd(0),
+        target.fileno,
+    ):
+        with pytest.raises(TargetGone):
+            use()
+    assert not target.is_waiting()
+    assert repr(target) == "<Target tid=100>"
+
+
+def test_invisible_targets_can_be_answered_only(rig: Rig) -> None:
+    """P3: tid 0 cannot be looked at."""
+
+    def act(call: Any) -> bool:
+        with pytest.raises(TargetGone):
+            call.caller.pid  # noqa: B018
+        return call.caller.is_waiting()  # type: ignore[no-any-return]
+
+    assert during(rig, act, tid=0) is True
+
+
+def test_is_waiting_asks_the_kernel(rig: Rig) -> None:
+    """I9: nobody tells us that the target was interrupted; ID_VALID does."""
+    supervisor = rig.supervise()
+    seen: list[bool] = []
+
+    @supervisor.on(Getpid)
+    def handler(call: Any) -> Return:
+        seen.append(call.caller.is_waiting())
+        rig.listener.interrupt(rig.listener.sent[call.exchange.id])
+        seen.append(call.caller.is_waiting())
+        return Return(1)
+
+    rig.notify("getpid")
+    rig.settled(lambda: supervisor.statistics().gone == 1)
+    assert seen == [True, False]
+
+
+def test_unreadable_memory_is_efault(rig: Rig) -> None:
+    """A BadAddress that propagates is the errno that the kernel would give."""
+    supervisor = rig.supervise()
+    supervisor.on(Getpid)(lambda call: call.caller.read(Address(0xDEAD), 4))
+    assert rig.ask("getpid") == Fail(BadAddress().errno)
+    assert supervisor.statistics().faults == 0
