@@ -1,0 +1,61 @@
+"""The command line: one file per command, loaded when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from itertools import takewhile
+from typing import Any
+
+import click
+
+from unotify import __version__
+from unotify.cli.failures import guarded
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "run": "Run a command under supervision.",
+    "demo": "Show unotify at work, in about five seconds.",
+    "doctor": "Tell what this kernel and this place allow.",
+    "calls": "Look a system call up: numbers, arguments, ABIs.",
+}
+"""Each command and its one line of help; the module of that name has the rest."""
+
+
+class _Lazy(click.Group):
+    """Knows its commands by name and loads the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"unotify.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Without loading any of them.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Lazy, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, message="unotify %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def cli(ctx: click.Context, /, **options: Any) -> None:
+    """The system-call supervisor for Linux."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+def main() -> None:
+    """The ``unotify`` command."""
+    # Ours come before the name of the command; what follows may be the target's.
+    ours = takewhile(lambda argument: argument.startswith("-"), sys.argv[1:])
+    sys.exit(guarded(cli, debug="--debug" in ours))

@@ -1,0 +1,105 @@
+"""One place where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from enum import IntEnum
+
+import click
+
+from unotify.errors import Error, KernelError, PolicyError, ProtocolError
+
+__all__ = ["CommandError", "Exit", "complain", "guarded"]
+
+
+class Exit(IntEnum):
+    """Exit codes; otherwise it is the target's own."""
+
+    USAGE = 2
+    """The command line is wrong, or names a file that cannot be used."""
+    POLICY = 3
+    """A handler file or a policy is wrong."""
+    KERNEL = 4
+    """This kernel, or the sandbox around us, does not allow it."""
+    INTERNAL = 5
+    """A bug in unotify."""
+    NOT_EXECUTABLE = 126
+    """The command is there but cannot be run, as in a shell."""
+    NOT_FOUND = 127
+    """There is no such command, as in a shell."""
+
+
+class CommandError(Error):
+    """Something is wrong that a person at a terminal can mend.
+
+    Attributes:
+        code: What to exit with.
+    """
+
+    def __init__(self, message: str, code: Exit, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+def code_of(error: Error) -> Exit:
+    """The exit code of *error*."""
+    match error:
+        case CommandError(code=code):
+            return code
+        case PolicyError():
+            return Exit.POLICY
+        case KernelError():
+            return Exit.KERNEL
+        case ProtocolError():
+            return Exit.POLICY
+        case _:
+            return Exit.INTERNAL
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """Say on standard error what is wrong, and what to do about it."""
+    click.echo(f"unotify: error: {message}", err=True)
+    if hint:
+        click.echo(f"unotify: hint: {hint}", err=True)
+
+
+def guarded(command: click.Command, *, debug: bool) -> int:
+    """Run *command* on the command line's arguments and return the exit code."""
+    try:
+        result = command.main(prog_name="unotify", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        # As Ctrl-C ends any program: a shell's loop around it ends too.
+        from unotify.cli.foreground import die_like
+
+        die_like(signal.SIGINT)
+        raise
+    except click.UsageError as error:
+        where = f"{error.ctx.command_path} --help" if error.ctx else "unotify --help"
+        complain(error.format_message(), f"see {where}")
+        return Exit.USAGE
+    except click.ClickException as error:
+        complain(error.format_message())
+        return Exit.USAGE
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; do not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Error as error:
+        if debug:
+            traceback.print_exc()
+        complain(str(error), error.hint)
+        return code_of(error)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        complain(
+            f"internal error: {type(error).__name__}: {error}",
+            "this is a bug in unotify; 'unotify --debug ...' shows where",
+        )
+        return Exit.INTERNAL

@@ -1,0 +1,181 @@
+"""``unotify run``: like the command itself, but supervised."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import traceback
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unotify.cli.failures import CommandError, Exit, code_of
+from unotify.cli.foreground import accompany, end_like
+from unotify.cli.log import CallLog
+from unotify.errors import Error
+
+__all__ = ["add_handlers", "command", "load_handlers", "start"]
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--handlers",
+    "files",
+    multiple=True,
+    metavar="FILE.py",
+    help="Python file with handlers, marked @unotify.on(...); may be repeated.",
+)
+@click.option(
+    "--log", "log", metavar="FILE.jsonl", help="Write one JSON object per call; - is stderr."
+)
+@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+@click.argument(
+    "argv", metavar="[--] CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED
+)
+def command(files: tuple[str, ...], log: str | None, quiet: bool, argv: tuple[str, ...]) -> int:
+    """Run CMD under supervision.
+
+    Terminal, signals, job control and exit status are those of CMD. Calls that
+    the handlers want are decided by them; all others run at full speed.
+    Processes that CMD leaves behind stay supervised until the last has ended;
+    Ctrl-C lets them go.
+    """
+    import logging
+
+    from unotify.supervisor import Supervisor
+
+    logging.basicConfig(format="unotify: %(message)s", level=logging.CRITICAL if quiet else None)
+    supervisor = Supervisor()
+    with ExitStack() as stack:
+        for file in files:
+            add_handlers(supervisor, file)
+        if log is not None:
+            supervisor.add_instrument(stack.enter_context(CallLog(log)))
+        # Closed first: its last answers belong into the log.
+        stack.enter_context(supervisor)
+        code = accompany(supervisor, lambda: start(supervisor, argv), quiet=quiet)
+    end_like(code)
+    return code
+
+
+def start(supervisor: Any, argv: tuple[str, ...]) -> Any:
+    """Start the command, or say in one sentence why that is impossible.
+
+    Raises:
+        CommandError: There is no such command, or it cannot be run.
+        KernelError: It cannot be supervised.
+    """
+    try:
+        return supervisor.popen(list(argv), pass_fds=_inherited())
+    except Error:
+        raise
+    except (OSError, ValueError) as error:
+        raise _not_run(argv[0], error) from error
+
+
+def _inherited() -> list[int]:
+    # What our parent gave to us, such as the pipes of "diff <(a) <(b)". Python opens
+    # nothing that is inheritable.
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # that of listdir itself
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
+
+
+def _not_run(name: str, error: OSError | ValueError) -> CommandError:
+    number = error.errno if isinstance(error, OSError) else None
+    found = name if "/" in name else shutil.which(name)
+    if number == errno.ENOENT and found and os.path.lexists(found):
+        return CommandError(
+            f"cannot run {name}: its interpreter is missing",
+            Exit.NOT_EXECUTABLE,
+            hint="look at its first line, and whether it is a link to nowhere",
+        )
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return CommandError(
+            f"no such command: {name}",
+            Exit.NOT_FOUND,
+            hint=None if "/" in name else "is it spelled right, and in a directory of PATH?",
+        )
+    hints = {
+        errno.EACCES: "it has no execute permission, or lies where you may not go",
+        errno.ENOEXEC: "a script needs a first line such as #!/bin/sh",
+        errno.E2BIG: "its arguments and the environment are too long together",
+    }
+    reason = error.strerror if isinstance(error, OSError) else error
+    return CommandError(
+        f"cannot run {name}: {reason}",
+        Exit.NOT_EXECUTABLE,
+        hint="it is a directory" if os.path.isdir(name) else hints.get(number or 0),
+    )
+
+
+def add_handlers(supervisor: Any, file: str) -> None:
+    """Register the handlers of *file*.
+
+    Raises:
+        CommandError: It cannot be read or run, or has no handlers, or wrong ones.
+    """
+    module = load_handlers(file)
+    with _blaming(file):
+        supervisor.add(module)
+
+
+def load_handlers(file: str) -> types.ModuleType:
+    """Run a handler file and return what it defines.
+
+    It is read once, so it may be a pipe. As for a script, what lies beside it can be imported.
+
+    Raises:
+        CommandError: There is no such file, or it cannot be read or run.
+    """
+    path = Path(file)
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"cannot read handlers {file}: {error.strerror}", Exit.USAGE) from None
+    # Dataclasses, pickle and type hints look for the module by its name; this one
+    # is in nobody's way.
+    module = types.ModuleType(file)
+    module.__file__ = file
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    with _blaming(file):
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+    return module
+
+
+@contextmanager
+def _blaming(file: str) -> Iterator[None]:
+    # Whatever goes wrong in here is told as an error of this file.
+    try:
+        yield
+    except SyntaxError as error:
+        where = f"{error.filename or file}:{error.lineno or 1}"
+        raise CommandError(f"{where}: {error.msg}", Exit.POLICY) from error
+    except Error as error:
+        told = str(error)
+        if not told.startswith(file):
+            told = f"{_place(error, file)}: {told}"
+        raise CommandError(told, code_of(error), hint=error.hint) from error
+    except (Exception, SystemExit) as error:
+        told = f"{_place(error, file)}: {type(error).__name__}: {error}"
+        raise CommandError(told, Exit.POLICY) from error
+
+
+def _place(error: BaseException, file: str) -> str:
+    # The file, with the last line in it that led to the error.
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == file
+    ]
+    return f"{file}:{lines[-1]}" if lines else file

@@ -1,0 +1,76 @@
+"""From an error to a sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+from importlib import import_module
+
+import click
+import pytest
+
+from unotify import errors
+from unotify.cli import COMMANDS, cli
+from unotify.cli.failures import CommandError, Exit, code_of, guarded
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CommandError("x", Exit.NOT_FOUND), 127),
+        (errors.UnknownName("x"), 3),
+        (errors.Conflict("x"), 3),
+        (errors.LocalProtocolError("x"), 3),
+        (errors.KernelError(errno.EPERM, "seccomp(2)"), 4),
+        (errors.Unsupported("addfd", "ioctl(2)"), 4),
+        (errors.AlreadySupervised("LXC"), 4),
+        (errors.TargetGone(), 5),
+        (errors.Error("x"), 5),
+    ],
+)
+def test_exit_codes(error: errors.Error, code: int) -> None:
+    """Each family of errors has its exit code."""
+    assert code_of(error) == code
+
+
+def command_that_raises(error: Exception) -> click.Command:
+    """A command line without options."""
+
+    def fail(**_: object) -> None:
+        raise error
+
+    return click.Command("test", callback=fail, context_settings={"ignore_unknown_options": True})
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_sentences(
+    debug: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error is one sentence and its hint; a traceback comes with --debug only."""
+    monkeypatch.setattr("sys.argv", ["unotify"])
+    failing = command_that_raises(errors.Conflict("it is wrong", hint="make it right"))
+    assert guarded(failing, debug=debug) == Exit.POLICY
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert ("Traceback" in written.err) == debug
+    assert written.err.endswith("unotify: error: it is wrong\nunotify: hint: make it right\n")
+    assert debug or written.err.startswith("unotify: error: ")
+
+
+def test_a_bug_of_ours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other exception is an internal error: exit code 5, and how to see more."""
+    monkeypatch.setattr("sys.argv", ["unotify"])
+    assert guarded(command_that_raises(ZeroDivisionError("oh")), debug=False) == Exit.INTERNAL
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == "unotify: error: internal error: ZeroDivisionError: oh"
+    assert "unotify --debug" in hint
+
+
+def test_commands_and_modules_agree() -> None:
+    """Each command is the `command` of its module, under the same name."""
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is import_module(f"unotify.cli.{name}").command
+        assert command is not None
+        assert command.name == name
+    assert cli.get_command(context, "log") is None
