@@ -1,0 +1,265 @@
+"""A policy's filter half: what registers decide, as tables for the compiler, and the proof.
+
+For each rule there is a predicate under which it matches for sure, and a wider one
+under which it may match: each look is taken as failed, or as passed. What is sure
+the kernel decides; what may be goes to the supervisor; the rest falls to the next
+rule. The proof does not use these predicates: it asks the rules themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from unotify.abi import tables as call_tables
+from unotify.abi.arch import X32_BIT, Arch
+from unotify.abi.seccomp import Action
+from unotify.bpf import (
+    Always,
+    And,
+    Compare,
+    In,
+    Never,
+    Not,
+    Or,
+    Program,
+    RegisterPredicate,
+    compile_filter,
+)
+from unotify.bpf import Verdict as Table
+from unotify.errors import PolicyError
+from unotify.policy.conditions import (
+    All,
+    Any,
+    Condition,
+    Constant,
+    Look,
+    Negation,
+    RegisterTest,
+    judge,
+)
+from unotify.policy.deciding import Case, cases
+from unotify.policy.model import Policy, Verb, Verdict
+
+__all__ = ["Handlers", "action_of", "bound", "compile_policy", "tables"]
+
+Handlers: TypeAlias = Callable[[Arch, str], RegisterPredicate | None]
+"""For a call on an architecture: where Python handlers want to be asked, or ``None``."""
+
+_NOTIFY = int(Action.USER_NOTIF)
+_X32_END = X32_BIT << 1
+
+_ENDING = frozenset({Verb.KILL_PROCESS, Verb.KILL_THREAD, Verb.TRAP, Verb.TRACE, Verb.LOG})
+"""The kernel alone can do these, and logs them itself."""
+
+
+def action_of(verdict: Verdict, call: str | None, *, log: bool = False) -> int:
+    """The filter's return value for *verdict*; USER_NOTIF where the supervisor must act or log."""
+    if log and verdict.verb not in _ENDING:
+        return _NOTIFY
+    action = verdict.action(call)
+    return _NOTIFY if action is None else action
+
+
+def bound(condition: Condition, arch: Arch, *, looks: bool) -> RegisterPredicate:
+    """The predicate of *condition* on *arch* if every look were to answer *looks*.
+
+    Under a negation it is the opposite, so that ``looks=True`` gives the widest
+    predicate that the condition allows, and ``looks=False`` the narrowest.
+
+    Raises:
+        NotExpressible: A test on registers has no meaning on *arch*.
+    """
+    match condition:
+        case Constant(value):
+            return Always() if value else Never()
+        case RegisterTest():
+            return condition.lower(arch)
+        case Look():
+            return Always() if looks else Never()
+        case Negation(term):
+            return _negated(bound(term, arch, looks=not looks))
+        case All(terms):
+            return _joined(And, Always, Never, [bound(term, arch, looks=looks) for term in terms])
+        case Any(terms):
+            return _joined(Or, Never, Always, [bound(term, arch, looks=looks) for term in terms])
+
+
+def _negated(predicate: RegisterPredicate) -> RegisterPredicate:
+    match predicate:
+        case Always():
+            return Never()
+        case Never():
+            return Always()
+        case _:
+            return ~predicate
+
+
+def _joined(
+    kind: type[And | Or],
+    neutral: type[Always | Never],
+    decisive: type[Always | Never],
+    terms: list[RegisterPredicate],
+) -> RegisterPredicate:
+    if any(isinstance(term, decisive) for term in terms):
+        return decisive()
+    terms = [term for term in terms if not isinstance(term, neutral)]
+    if not terms:
+        return neutral()
+    return terms[0] if len(terms) == 1 else kind(tuple(terms))
+
+
+def tables(policy: Policy, handlers: Handlers | None = None) -> dict[Arch, dict[int, Table]]:
+    """The filter's verdict on each known call of each architecture.
+
+    Args:
+        policy: Whose rules.
+        handlers: Python handlers come after the rules and before the default.
+
+    Raises:
+        NotExpressible: A condition on registers has no meaning on an architecture.
+    """
+    return {
+        arch: {
+            nr: _table(policy, arch, call, handlers) for nr, call in call_tables.names(arch).items()
+        }
+        for arch in policy.architectures
+    }
+
+
+def _table(policy: Policy, arch: Arch, call: str, handlers: Handlers | None) -> Table:
+    pairs: list[tuple[RegisterPredicate, int]] = []
+    for predicate, action in _pairs(policy, arch, call, handlers):
+        if isinstance(predicate, Always):
+            return (*pairs, action) if pairs else action
+        if not isinstance(predicate, Never):
+            pairs.append((predicate, action))
+    raise AssertionError("the default always matches")
+
+
+def _pairs(
+    policy: Policy, arch: Arch, call: str, handlers: Handlers | None
+) -> Iterator[tuple[RegisterPredicate, int]]:
+    for case in cases(policy, arch, call):
+        with _placed(case):
+            action = action_of(case.verdict, call, log=case.rule.log)
+            may = bound(case.condition, arch, looks=True)
+            if action != _NOTIFY:
+                must = bound(case.condition, arch, looks=False)
+                yield must, action
+                if must == may:
+                    continue
+            yield may, _NOTIFY
+    asked = handlers(arch, call) if handlers is not None else None
+    if asked is not None:
+        yield asked, _NOTIFY
+    yield Always(), action_of(policy.default, call)
+
+
+class _placed:
+    """Adds the rule and its place to errors."""
+
+    def __init__(self, case: Case) -> None:
+        self._rule = case.rule
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, PolicyError) and error.line is None:
+            place = self._rule.place
+            error.source, error.line, error.column = place.source, place.line, place.column
+
+
+def compile_policy(
+    policy: Policy,
+    *,
+    handlers: Handlers | None = None,
+    weights: Mapping[Arch, Mapping[int, float]] | None = None,
+) -> Program:
+    """Compile the filter half of *policy*, and prove it.
+
+    Args:
+        policy: What to compile.
+        handlers: Where Python handlers want to be asked.
+        weights: How often each call is made; hot calls are found sooner.
+
+    Raises:
+        NotExpressible: A condition on registers has no meaning on an architecture.
+        FilterTooLarge: More than 4096 instructions.
+        ProofFailed: The program differs from the policy: a bug of ours; nothing is lost.
+    """
+    bad = action_of(policy.bad_arch, None)
+    return compile_filter(
+        tables(policy, handlers),
+        default=action_of(policy.unknown, None),
+        bad_arch=bad,
+        x32=bad,
+        weights=weights,
+        model=(_model(policy, handlers), _cuts(policy)),
+    )
+
+
+_Ask: TypeAlias = Callable[[Compare | In, int], bool]
+
+
+def _model(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _Ask], int]:
+    """What the filter must answer, straight from the rules."""
+
+    def decide(audit: int, nr: int, ask: _Ask) -> int:
+        arch = _arch(policy, audit, nr)
+        if arch is None:
+            return action_of(policy.bad_arch, None)
+        call = call_tables.name(nr, arch)
+        if call is None:
+            return action_of(policy.unknown, None)
+
+        def answer(test: RegisterTest) -> bool:
+            return _asked(test.lower(arch), ask, arch.bits)
+
+        for case in cases(policy, arch, call):
+            matches = judge(case.condition, answer)
+            if matches is None:
+                return _NOTIFY
+            if matches:
+                return action_of(case.verdict, call, log=case.rule.log)
+        wanted = handlers(arch, call) if handlers is not None else None
+        if wanted is not None and _asked(wanted, ask, arch.bits):
+            return _NOTIFY
+        return action_of(policy.default, call)
+
+    return decide
+
+
+def _asked(predicate: RegisterPredicate, ask: _Ask, bits: int) -> bool:
+    match predicate:
+        case Always():
+            return True
+        case Never():
+            return False
+        case Not(term):
+            return not _asked(term, ask, bits)
+        case And(terms):
+            return all(_asked(term, ask, bits) for term in terms)
+        case Or(terms):
+            return any(_asked(term, ask, bits) for term in terms)
+        case Compare() | In():
+            return ask(predicate, bits)
+
+
+def _arch(policy: Policy, audit: int, nr: int) -> Arch | None:
+    x32 = audit == Arch.X86_64.audit and X32_BIT <= nr < _X32_END
+    for arch in policy.architectures:
+        if arch.audit == audit and (arch is Arch.X32) == x32:
+            return arch
+    return None
+
+
+def _cuts(policy: Policy) -> dict[int, list[int]]:
+    cuts: dict[int, set[int]] = {
+        arch.audit: {0, X32_BIT, _X32_END} for arch in policy.architectures
+    }
+    for arch in policy.architectures:
+        for nr in call_tables.names(arch):
+            cuts[arch.audit].update((nr, nr + 1))
+    return {audit: sorted(starts) for audit, starts in cuts.items()}
