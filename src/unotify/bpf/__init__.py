@@ -2,8 +2,9 @@
 
 `expressions` says what can be asked about registers and what it means,
 `compiler` makes programs of decision tables (by way of `lowering` and
-`codegen`), `checker` and `simulator` say what the kernel would do with a
-program, and `disassembler` shows it to people.
+`codegen`), `prover` shows that each is what it was made of, by way of all that
+`symbolic` says it can do, `checker` and `simulator` say what the kernel would do
+with a program, and `disassembler` shows it to people.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ from unotify.bpf.expressions import (
     evaluate,
 )
 from unotify.bpf.instructions import Instruction, Op, Program, decode, encode
+from unotify.bpf.prover import ProofFailed, prove
 from unotify.bpf.simulator import SeccompData, simulate, trace
+from unotify.bpf.symbolic import Box, Path, Region, paths, regions
+from unotify.bpf.wordsets import WordSet
 
 __all__ = [
     "Always",
     "And",
+    "Box",
     "Compare",
     "CompareOp",
     "In",
@@ -37,10 +42,14 @@ __all__ = [
     "Not",
     "Op",
     "Or",
+    "Path",
     "Program",
+    "ProofFailed",
+    "Region",
     "RegisterPredicate",
     "SeccompData",
     "Verdict",
+    "WordSet",
     "check_program",
     "compile_filter",
     "decode",
@@ -48,6 +57,9 @@ __all__ = [
     "encode",
     "evaluate",
     "is_constant_allow",
+    "paths",
+    "prove",
+    "regions",
     "simulate",
     "trace",
 ]

@@ -21,6 +21,7 @@ from unotify.bpf.codegen import Graph, Node
 from unotify.bpf.expressions import RegisterPredicate
 from unotify.bpf.instructions import ARCH_OFFSET, NR_OFFSET, Program
 from unotify.bpf.lowering import Partition, lower, merge, switch
+from unotify.bpf.prover import Ask, Decide, answer, prove
 from unotify.errors import Conflict, FilterTooLarge
 
 __all__ = ["Verdict", "compile_filter"]
@@ -47,8 +48,10 @@ def compile_filter(
     default: int | Mapping[Arch, int],
     bad_arch: int = Action.KILL_PROCESS,
     x32: int | None = None,
+    weights: Mapping[Arch, Mapping[int, float]] | None = None,
+    model: tuple[Decide, Mapping[int, Sequence[int]]] | None = None,
 ) -> Program:
-    """Compile one program for several architectures.
+    """Compile one program for several architectures, and prove it.
 
     Args:
         tables: The verdicts of each ABI by number. x32 numbers have `X32_BIT`.
@@ -58,11 +61,16 @@ def compile_filter(
         bad_arch: The action for architectures that are not in *tables*.
         x32: The action for x32 numbers where *tables* has x86-64 and not x32: the two
             share an audit architecture (B4). ``None``: *bad_arch*.
+        weights: How often each call is made, by number, in any unit; calls that are made
+            often are found sooner. ``None``: all calls are found about equally soon.
+        model: What to prove the program against, ``(decide, cuts)`` as for
+            `unotify.bpf.prover.prove`; ``None``: *tables*.
 
     Raises:
         Conflict: A verdict or number is malformed, or a default is missing.
         NotExpressible: A predicate has no meaning on the ABI it is used for.
         FilterTooLarge: More than 4096 instructions; names the biggest calls.
+        ProofFailed: The program is not what it was compiled from: a fault of this package.
     """
     normal = {
         arch: {_number(nr, arch): _cases(verdict, arch, nr) for nr, verdict in table.items()}
@@ -93,7 +101,39 @@ def compile_filter(
             f"{_biggest(normal)}",
             hint="fewer or simpler conditions on registers, or let the supervisor decide them",
         )
-    return Program(instructions)
+    program = Program(instructions)
+    decide, cuts = model or _model(normal, defaults, other, foreign)
+    prove(program, decide, cuts)
+    return program
+
+
+def _model(
+    tables: Mapping[Arch, Mapping[int, _Cases]],
+    defaults: Mapping[Arch, _Cases],
+    other: int,
+    foreign: int,
+) -> tuple[Decide, Mapping[int, Sequence[int]]]:
+    """What the tables say, as plain as can be, for the proof."""
+    audits = {arch.audit for arch in tables}
+
+    def decide(audit: int, nr: int, ask: Ask) -> int:
+        if audit not in audits:
+            return other
+        x32 = audit == Arch.X86_64.audit and X32_BIT <= nr < _X32_END
+        for arch, table in tables.items():
+            if arch.audit == audit and (arch is Arch.X32) == x32:
+                pairs, final = table.get(nr, defaults[arch])
+                for predicate, action in pairs:
+                    if answer(predicate, ask, arch.bits):
+                        return action
+                return final
+        return foreign if x32 else other
+
+    cuts = {audit: {0, X32_BIT, _X32_END} for audit in audits}
+    for arch, table in tables.items():
+        for nr in table:
+            cuts[arch.audit].update((nr, nr + 1))
+    return decide, {audit: sorted(cut - {_FULL + 1}) for audit, cut in cuts.items()}
 
 
 def _dispatch(
