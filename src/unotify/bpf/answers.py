@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, cached_property
+from functools import cache
 from typing import Final
 
 from unotify.abi import tables
@@ -84,10 +84,7 @@ class Answers:
         self.regions = regions(program)
         self.architectures = _told_apart(self.regions)
         self.aware = bool(self.architectures)
-
-    @cached_property
-    def _by_audit(self) -> dict[int, dict[int, list[Region]]]:
-        return {}
+        self._by_audit: dict[int, dict[int, list[Region]]] = {}
 
     def of(self, arch: Arch, nr: int) -> list[Region]:
         """The regions of one number, cut down to it."""
