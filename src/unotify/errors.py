@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os as _os
+from collections.abc import Sequence
 from typing import Self
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Error",
     "FilterTooLarge",
     "HandlerFault",
+    "InvalidPolicy",
     "InvalidProgram",
     "KernelError",
     "KernelProtocolError",
@@ -73,6 +75,27 @@ class PolicyError(Error, ValueError):
         self.source = source
         self.line = line
         self.column = column
+
+
+class InvalidPolicy(PolicyError):
+    """A policy file with mistakes; its own place, and hint, are those of the first.
+
+    Attributes:
+        problems: All of them, in the order of the file.
+    """
+
+    def __init__(self, problems: Sequence[PolicyError]) -> None:
+        first = problems[0]
+        more = len(problems) - 1
+        others = f" (and {more} more {'problem' if more == 1 else 'problems'})" if more else ""
+        super().__init__(
+            f"{first}{others}",
+            source=first.source,
+            line=first.line,
+            column=first.column,
+            hint=first.hint,
+        )
+        self.problems = tuple(problems)
 
 
 class UnknownName(PolicyError):
