@@ -70,8 +70,12 @@ VERBS: Final[Mapping[str, Plain]] = MappingProxyType(
 """The verbs that need no handler."""
 
 
-def verdict(value: object) -> Verdict:
+def verdict(value: object, *, what: str = "do") -> Verdict:
     """Read what stands after ``do``: a verb, or a table of one verb and what it takes.
+
+    Args:
+        value: As `tomllib` reads it.
+        what: The key, for messages.
 
     Raises:
         UnknownName: There is no such verb, or it has no such parameter.
@@ -85,11 +89,11 @@ def verdict(value: object) -> Verdict:
             return _verdict(str(name), parameter, given=True)
         case dict():
             raise PolicyError(
-                f"it takes one verb, not {listed(map(shown, value)) or 'none'}",
+                f"{what} takes one verb, not {listed(map(shown, value)) or 'none'}",
                 hint='such as { fail = "EPERM" }; what to do next is another rule\'s',
             )
     raise PolicyError(
-        f"it takes a verb, not {kind_of(value)}", hint='such as "allow" or { fail = "EPERM" }'
+        f"{what} takes a verb, not {kind_of(value)}", hint='such as "allow" or { fail = "EPERM" }'
     )
 
 
