@@ -21,7 +21,7 @@ from unotify.bpf.instructions import ARCH_OFFSET, NR_OFFSET, Instruction, Progra
 from unotify.bpf.symbolic import Box, Region, regions
 from unotify.bpf.wordsets import FULL, WordSet
 
-__all__ = ["Answers", "Kind", "Spot", "kind_of", "spots"]
+__all__ = ["Answers", "Kind", "Spot", "common", "kind_of", "spots"]
 
 _AUDIT: Final = ARCH_OFFSET // 4
 _NR: Final = NR_OFFSET // 4
@@ -144,6 +144,16 @@ class Answers:
                     for nr in _listed(region.box.nr, numbers):
                         found.setdefault(nr, []).append(region)
         return found
+
+
+def common(one: Box, other: Box) -> Box | None:
+    """The calls of both boxes; ``None`` if there are none."""
+    found: Box | None = one
+    for index, words in enumerate(other.words):
+        if found is None:
+            break
+        found = found.narrowed(index, words)
+    return found
 
 
 def spots(box: Box, architectures: Iterable[Arch]) -> Iterator[tuple[Spot, Box]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import ACTION_MASK, DATA_MASK, MAX_ERRNO, Action
-from unotify.bpf.answers import Answers, Spot, spots
+from unotify.bpf.answers import Answers, Spot, common, spots
 from unotify.bpf.instructions import Instruction, Program
 from unotify.bpf.simulator import SeccompData
 from unotify.bpf.symbolic import Box
@@ -69,7 +69,7 @@ def differences(
         for theirs in other.regions:
             if same_effect(mine.action, theirs.action):
                 continue
-            common = _common(mine.box, theirs.box)
+            common = common(mine.box, theirs.box)
             if common is not None:
                 found += [
                     Difference(spot, box, mine.action, theirs.action)
@@ -99,15 +99,6 @@ def _effect(value: int) -> tuple[int, int]:
     if action not in set(Action):
         action = Action.KILL_PROCESS
     return action, 0
-
-
-def _common(one: Box, other: Box) -> Box | None:
-    found: Box | None = one
-    for index, words in enumerate(other.words):
-        if found is None:
-            break
-        found = found.narrowed(index, words)
-    return found
 
 
 def _key(entry: Difference, order: dict[Arch, int]) -> tuple[int, int, int, int]:

@@ -5,16 +5,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from errno import errorcode
 from types import MappingProxyType
 from typing import Final
 
+from unotify.abi.seccomp import ACTION_MASK, DATA_MASK, Action
 from unotify.bpf.disassembler import disassemble
 from unotify.bpf.instructions import Program
 from unotify.errors import UnknownName
 
-__all__ = ["FORMATS", "render", "to_c", "to_json", "to_raw", "to_text"]
+__all__ = ["FORMATS", "action_text", "render", "to_c", "to_json", "to_raw", "to_text"]
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def action_text(value: int) -> str:
+    """What a filter returns, for people: ``ALLOW``, ``ERRNO(EPERM)``, ``TRAP(3)``."""
+    data = value & DATA_MASK
+    try:
+        action = Action(value & ACTION_MASK)
+    except ValueError:
+        return f"{value:#x} (KILL_PROCESS)"
+    if action is Action.ERRNO:
+        return f"ERRNO({errorcode.get(data, data)})"
+    return f"{action.name}({data})" if data else action.name
 
 
 def to_raw(program: Program) -> bytes:

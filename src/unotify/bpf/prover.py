@@ -49,8 +49,8 @@ Ask: TypeAlias = Callable[[Compare | In, int], bool]
 Decide: TypeAlias = Callable[[int, int, Ask], int]
 """A policy: the action for an audit architecture, an unsigned number, and what can be asked."""
 
-_MOST: Final = 200_000
-"""Most answers to compare: a container's profile for three ABIs has about two thousand."""
+_MOST: Final = 20_000
+"""Most times to cut a box at an atom: a container's profile takes a few dozen."""
 
 
 class ProofFailed(Error, AssertionError):
@@ -102,22 +102,22 @@ def prove(
     left = _MOST
     for region in regions(program):
         for audit, box in _by_audit(region.box, cuts):
-            whole = _Asked(box, audit)
+            whole = _Asked(box, little=bool(audit & AUDIT_ARCH_LE))
             for nr, part in _by_number(box, cuts.get(audit, (0,))):
                 stack = [whole]
                 while stack:
-                    left -= 1
-                    if left < 0:
-                        raise FilterTooLarge(
-                            f"the filter's proof takes more than {_MOST} cases",
-                            hint="simpler conditions on registers, or let the supervisor decide "
-                            "them",
-                        )
                     asked = stack.pop()
                     try:
                         expected = decide(audit, nr, asked)
-                    except _Undecided as atom:
-                        stack += asked.split(atom.atom, atom.bits)
+                    except _Undecided as cut:
+                        stack += asked.split(cut.atom, cut.bits)
+                        left -= 1
+                        if left < 0:
+                            raise FilterTooLarge(
+                                f"the filter's proof takes more than {_MOST} cases",
+                                hint="simpler conditions on registers, or let the supervisor "
+                                "decide them",
+                            ) from None
                         continue
                     if expected != region.action:
                         shown = asked.box.narrowed(NR_OFFSET // 4, part)
@@ -167,9 +167,9 @@ class _Asked:
 
     __slots__ = ("_known", "_little", "box")
 
-    def __init__(self, box: Box, audit: int) -> None:
+    def __init__(self, box: Box, *, little: bool) -> None:
         self.box = box
-        self._little = bool(audit & AUDIT_ARCH_LE)
+        self._little = little
         self._known: dict[tuple[Compare | In, int], bool] = {}
 
     def __call__(self, atom: Compare | In, bits: int) -> bool:
@@ -186,13 +186,14 @@ class _Asked:
     def split(self, atom: Compare | In, bits: int) -> Iterator[_Asked]:
         """Boxes that are this one together, in each of which *atom* has an answer."""
         upper, lower = halves(atom.arg, little=self._little)
-        audit = AUDIT_ARCH_LE if self._little else 0
         for high, accepted in _cells(atom, bits):
             part = self.box.narrowed(upper, high)
             for low in (accepted, ~accepted):
                 box = part and part.narrowed(lower, low)
                 if box:
-                    yield _Asked(box, audit)
+                    asked = _Asked(box, little=self._little)
+                    asked._known.update(self._known)  # true of all is true of some
+                    yield asked
 
 
 def answer(predicate: RegisterPredicate, ask: Ask, bits: int) -> bool:
