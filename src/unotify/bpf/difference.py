@@ -69,11 +69,11 @@ def differences(
         for theirs in other.regions:
             if same_effect(mine.action, theirs.action):
                 continue
-            common = common(mine.box, theirs.box)
-            if common is not None:
+            shared = common(mine.box, theirs.box)
+            if shared is not None:
                 found += [
                     Difference(spot, box, mine.action, theirs.action)
-                    for spot, box in spots(common, told or native)
+                    for spot, box in spots(shared, told or native)
                 ]
     order = {arch: at for at, arch in enumerate(Arch)}
     found.sort(key=lambda entry: _key(entry, order))
