@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +40,16 @@ def begin(*args: str, **options: Any) -> subprocess.Popen[str]:
     """Start unotify; in a session without a terminal, unless another is asked for."""
     options = {"env": ENVIRON, "stdout": subprocess.PIPE, "start_new_session": True} | options
     return subprocess.Popen([*UNOTIFY, *args], text=True, **options)
+
+
+@contextmanager
+def killing(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill the group of *process* if the test fails: nobody else would, if it is stopped."""
+    try:
+        yield
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def handlers(directory: Path, source: str, name: str = "handlers.py") -> str:

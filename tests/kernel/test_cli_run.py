@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.cli_support import ENVIRON, UNOTIFY, begin, cli, handlers
+from tests.kernel.cli_support import ENVIRON, UNOTIFY, begin, cli, handlers, killing
 from tests.kernel.spawn_support import PATIENCE, until
 
 GETPPID = "@unotify.on('getppid')\ndef parent(call):\n    return Return(77)"
@@ -210,7 +210,7 @@ def test_stopped_from_outside() -> None:
         process_group=0,
         stdin=subprocess.PIPE,
     )
-    with process:
+    with process, killing(process):
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

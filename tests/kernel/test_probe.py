@@ -236,12 +236,15 @@ def test_probing_process_that_dies() -> None:
 def test_ctrl_c_is_not_swallowed() -> None:
     """KeyboardInterrupt during a probe propagates, and the next probe works."""
 
+    def interrupted() -> None:
+        # Armed in here: on a busy machine it may go off at once.
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+        list(iter(fresh, None))
+
     def work() -> bool:
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         with pytest.raises(KeyboardInterrupt):
-            # Armed in here: on a busy machine it may go off at once.
-            signal.setitimer(signal.ITIMER_REAL, 0.005)
-            list(iter(fresh, None))
+            interrupted()
         return Feature.USER_NOTIF in fresh().features
 
     assert apart(work) is True

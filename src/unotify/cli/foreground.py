@@ -55,7 +55,7 @@ def accompany(supervisor: Any, start: Callable[[], Any], *, quiet: bool) -> int:
             return -companion.early[0]
         raise
     companion.begin(process)
-    code = _wait(process)
+    code = _wait(process, companion)
     companion.end()
     # Closing listeners takes the kernel a moment.
     if not supervisor.wait(0.05):
@@ -68,6 +68,10 @@ def accompany(supervisor: Any, start: Callable[[], Any], *, quiet: bool) -> int:
     return code
 
 
+_LATE = 1.0
+"""Seconds that a busy machine may take to stop a process."""
+
+
 class _Companion:
     """What signals do, before, while and after the target runs."""
 
@@ -76,6 +80,7 @@ class _Companion:
         self.let_go = False
         self._process: Any = None
         self._ended = False
+        self._continued = -_LATE
 
     def catch(self, *numbers: int) -> None:
         for number in numbers:
@@ -99,6 +104,11 @@ class _Companion:
         if signal.getsignal(signal.SIGTSTP) == self._on_signal:
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
+    @property
+    def just_continued(self) -> bool:
+        """Whether a stop that the target reports now may be one that is over for us."""
+        return time.monotonic() - self._continued < _LATE
+
     def _on_signal(self, number: int, frame: object) -> None:
         if self._process is None:
             self.early.append(number)
@@ -116,6 +126,7 @@ class _Companion:
         # Both were stopped by SIGSTOP, which nobody can catch, and we alone may have
         # been continued. This may run late, for a thread that took the signal: a stop
         # by any other signal may be the next Ctrl-Z, and is not ours to undo.
+        self._continued = time.monotonic()
         if not self._ended:
             report = _stop_report(self._process.pid, os.WNOWAIT)
             if report is not None and report.si_status == signal.SIGSTOP:
@@ -136,7 +147,7 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-def _wait(process: Any) -> int:
+def _wait(process: Any, companion: _Companion) -> int:
     """Wait for the target's end; stop whenever it is stopped."""
     while True:
         try:
@@ -150,6 +161,10 @@ def _wait(process: Any) -> int:
         time.sleep(0.02)
         if _is_stopped(process.pid):
             _stop_report(process.pid)
+            if found.si_status == signal.SIGSTOP and companion.just_continued:
+                # All of us were stopped, and the target has come to it after we were continued.
+                process.send_signal(signal.SIGCONT)
+                continue
             _stop_like(process.pid, found.si_status)
             # The shell continues all of the group; somebody else perhaps us alone. With a
             # new report it is a new stop, by the next Ctrl-Z.

@@ -92,7 +92,7 @@ class Facts(Protocol):
         """What the path argument names, symlinks and ``..`` followed, seen from its root."""
 
     def fd_kind(self, fd: int) -> str:
-        """``file``, ``directory``, ``socket``, ``pipe``, ``char``, ``block``, ``anon``, ``none``."""
+        """``file``, ``directory``, ``socket``, ``pipe``, ``char``, ``block``, ``anon`` ..."""
 
     def fd_path(self, fd: int) -> str:
         """What ``/proc/PID/fd/N`` links to."""
