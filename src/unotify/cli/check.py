@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unotify.abi.arch import Arch
+from unotify.cli.analysis import ARCHES, chosen
 from unotify.cli.failures import CommandError, Exit
 from unotify.errors import InvalidPolicy, PolicyError
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "command", "examine"]
 
-_ARCHES = {arch.label: arch for arch in Arch}
+_EPILOG = """\b
+Example:
+  unotify check examples/policies/*.toml
+  unotify check --groups @mount-api
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,9 @@ class Finding:
         return f"{':'.join(parts)}: {self.severity}: {self.message}{hint}"
 
 
-@click.command("check")
+@click.command("check", epilog=_EPILOG)
 @click.argument("files", metavar="FILE...", nargs=-1)
-@click.option("--arch", type=click.Choice(list(_ARCHES)), help='What "native" means.')
+@click.option("--arch", type=click.Choice(list(ARCHES)), help='What "native" means.')
 @click.option("--groups", is_flag=True, help="List the groups, or with @NAME... their calls.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def command(files: tuple[str, ...], arch: str | None, groups: bool, as_json: bool) -> int:
@@ -56,17 +61,12 @@ def command(files: tuple[str, ...], arch: str | None, groups: bool, as_json: boo
 
     Each FILE is a policy in TOML or an OCI profile; - is standard input. Exits with 3
     if there is an error; warnings do not count. A policy without errors compiles.
-
-    \b
-    Example:
-        unotify check examples/policies/*.toml
-        unotify check --groups @mount-api
     """
     if groups:
         return _groups(files, as_json)
     if not files:
         raise CommandError("no policy is given", Exit.USAGE, hint="see 'unotify check --help'")
-    native = _ARCHES[arch] if arch else _native()
+    native = chosen(arch)
     reports = [(file, *examine(file, native)) for file in files]
     failed = any(found.severity == "error" for _, _, findings in reports for found in findings)
     if as_json:
@@ -131,12 +131,6 @@ def _error(error: PolicyError, file: str) -> Finding:
 def _finding(severity: str, error: PolicyError, file: str) -> Finding:
     source = error.source or file
     return Finding(severity, str(error), source, error.line, error.column, error.hint)
-
-
-def _native() -> Arch:
-    from unotify.kernel import default_kernel
-
-    return default_kernel().arch
 
 
 def _show(file: str, policy: Policy | None, findings: list[Finding]) -> None:

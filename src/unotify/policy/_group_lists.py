@@ -210,9 +210,9 @@ TOGETHER: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "@system-service": (
         "what an ordinary service uses; nothing for administration",
-        "@aio @basic-io @cache @chown @copying @default @event-fds @file-data @file-system @io- "
-        "event @ipc @keyring @landlock @memlock @memory @mount-info @network-io @pidfd @process "
-        "@process-info @resources @sandbox @setuid @signal @sync @thread @timer capset "
+        "@aio @basic-io @cache @chown @copying @default @event-fds @file-data @file-system "
+        "@io-event @ipc @keyring @landlock @memlock @memory @mount-info @network-io @pidfd "
+        "@process @process-info @resources @sandbox @setuid @signal @sync @thread @timer capset "
         "personality -pidfd_getfd -process_vm_readv -process_vm_writev -userfaultfd "
         "-fanotify_init -fanotify_mark -@obsolete",
     ),

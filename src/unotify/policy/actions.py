@@ -290,11 +290,10 @@ def misplaced(verdict: Verdict, calls: Iterable[str]) -> PolicyError | None:
             reasons.setdefault(reason, []).append(call)
     if not reasons:
         return None
-    verb = "perform" if action.name == "redirect" else action.name
     said = [f"{_some(found)}: {reason}" for reason, found in reasons.items()]
     first = next(iter(reasons.values()))[0]
     return PolicyError(
-        f'"{verb}" cannot be done for {"; ".join(said)}',
+        f'"{action.name}" cannot be done for {"; ".join(said)}',
         hint=f'leave it out ("-{first}" at the end of calls), and say in another rule what '
         "happens to it: allow, deny, or notify with a handler of your own",
     )

@@ -20,7 +20,7 @@ from unotify.policy.actions import misplaced
 from unotify.policy.conditions import Condition, Need, needs
 from unotify.policy.fields import ENDINGS, RULE, VERDICTS
 from unotify.policy.model import TRUE, Place, Policy, Rule, Verb, Verdict
-from unotify.policy.problems import Problems, Report, kind_of, listed, nearest, shown
+from unotify.policy.problems import Enough, Problems, Report, kind_of, nearest, shown
 from unotify.policy.reading import Include, Part, Reader
 from unotify.policy.selecting import Item, Selector, combine
 from unotify.policy.toml_places import Path
@@ -65,8 +65,12 @@ def load(
     """
     problems = Problems()
     reader = Reader(problems, include)
-    reader.read(text, source)
-    policy = _Builder(problems, reader, native).policy(source)
+    try:
+        reader.read(text, source)
+        policy = _Builder(problems, reader, native).policy(source)
+    except Enough:
+        more = PolicyError("there are more problems, which are not told", source=source)
+        raise InvalidPolicy([*problems.sorted(), more]) from None
     if problems.found:
         raise InvalidPolicy(problems.sorted())
     return policy
@@ -265,7 +269,7 @@ class _Builder:
             report.value(
                 (*path, 0),
                 f"{shown(names[0])} takes away from nothing",
-                hint=f'begin with what it is taken from, such as ["*", {shown(names[0])}]',
+                hint=f'begin with what it is taken from, such as ["*", "{names[0]}"]',
             )
             return {}
         calls = combine(items)

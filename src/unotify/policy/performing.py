@@ -19,15 +19,16 @@ _WAITS: Final = "it waits for, or handles, what concerns the calling process alo
 _DRIVER: Final = "only the driver behind the descriptor knows what its argument means"
 _DATA: Final = "it moves the data of the calling process, which is better left to the kernel"
 
+# Where two reasons name a call, the later one counts.
 _REASONS: Final[Mapping[str, str]] = {
     _SELF: "@setuid @sandbox @thread @namespace execve execveat fork vfork exit exit_group chdir "
     "fchdir chroot umask capset prctl arch_prctl personality setpgid setsid nice uselib "
     "set_mempolicy vhangup ptrace seccomp",
     _MEMORY: "@memory shmat shmdt userfaultfd modify_ldt io_setup",
-    _TABLE: "close close_range dup dup2 dup3 fcntl fcntl64",
     _WAITS: "@signal @timer @io-event wait4 waitid waitpid",
     _DRIVER: "ioctl",
     _DATA: "@basic-io @copying @io-uring @aio",
+    _TABLE: "close close_range dup dup2 dup3 fcntl fcntl64",
 }
 
 _ROLES: Final = frozenset({Role.PATH, Role.SOCKADDR, Role.MSGHDR, Role.MMSGHDR})

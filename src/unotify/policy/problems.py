@@ -9,9 +9,14 @@ from unotify.errors import PolicyError, UnknownName
 from unotify.policy.model import Place
 from unotify.policy.toml_places import Path, Places, Spot
 
-__all__ = ["Problems", "Report", "kind_of", "listed", "nearest", "shown"]
+__all__ = ["Enough", "Problems", "Report", "kind_of", "listed", "nearest", "shown"]
 
 _SHOWN = 60
+_MOST = 500
+
+
+class Enough(Exception):
+    """So many problems that more would help nobody."""
 
 
 class Problems:
@@ -19,13 +24,23 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[PolicyError] = []
+        self._seen: set[tuple[object, ...]] = set()
         self._order: dict[str | None, int] = {}
 
     def add(self, error: PolicyError) -> None:
-        """Keep *error*, unless the same is known of the same place."""
-        if not any(_key(error) == _key(other) for other in self.found):
-            self._order.setdefault(error.source, len(self._order))
-            self.found.append(error)
+        """Keep *error*, unless the same is known of the same place.
+
+        Raises:
+            Enough: There are too many.
+        """
+        key = (error.source, error.line, error.column, str(error))
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self._order.setdefault(error.source, len(self._order))
+        self.found.append(error)
+        if len(self.found) >= _MOST:
+            raise Enough
 
     def sorted(self) -> list[PolicyError]:
         """All of them, by file and place."""
@@ -37,10 +52,6 @@ class Problems:
                 error.column or 0,
             ),
         )
-
-
-def _key(error: PolicyError) -> tuple[object, ...]:
-    return (error.source, error.line, error.column, str(error))
 
 
 class Report:
@@ -103,7 +114,10 @@ class Report:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """A hint: the name that *name* may have been meant to be, or ``None``."""
     # A name that long is none, and comparing it takes its time.
-    found = difflib.get_close_matches(name[:_SHOWN], list(names), n=1)
+    names = list(names)
+    found = difflib.get_close_matches(name[:_SHOWN], names, n=1)
+    if not found and len(name) > 2:
+        found = [longer for longer in names if longer.startswith(name)]
     return f"did you mean {found[0]}?" if found else None
 
 

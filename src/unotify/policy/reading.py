@@ -217,4 +217,7 @@ def _syntax(message: str, text: str, source: str) -> PolicyError:
         lines = text.split("\n")
         line, column = len(lines), len(lines[-1]) + 1
     what = what[:1].lower() + what[1:]
-    return PolicyError(f"this is not TOML: {what}", source=source, line=line, column=column)
+    hint = "is there a quote missing?" if "'\\n'" in what else None
+    return PolicyError(
+        f"this is not TOML: {what}", source=source, line=line, column=column, hint=hint
+    )
