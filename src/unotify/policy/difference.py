@@ -23,6 +23,7 @@ from unotify.bpf import (
     RegisterPredicate,
     SeccompData,
     compile_filter,
+    evaluate,
 )
 from unotify.bpf.answers import Answers, common
 from unotify.bpf.difference import Difference, differences
@@ -185,7 +186,38 @@ def _compare_call(
                 continue
             seen.add(pair)
             left, right = meant[entry.left], meant[entry.right]
-            yield SupervisorDifference(arch, call, box.witness(), known, left, right)
+            data = box.witness()
+            needed = _needed(sides, arch, data, known)
+            yield SupervisorDifference(arch, call, data, needed, left, right)
+
+
+def _needed(
+    sides: tuple[_Side, _Side], arch: Arch, data: SeccompData, known: Mapping[str, bool]
+) -> dict[str, bool]:
+    """The looks without which the verdicts on *data* would not be the same."""
+
+    def verdicts(answers: Mapping[str, bool]) -> list[Verdict]:
+        return [_verdict(side, arch, data, answers) for side in sides]
+
+    wanted = verdicts(known)
+    free: list[str] = []
+    for look in known:
+        tried = [*free, look]
+        if all(
+            verdicts({**known, **dict(zip(tried, answers, strict=True))}) == wanted
+            for answers in product((True, False), repeat=len(tried))
+        ):
+            free = tried
+    return {look: answer for look, answer in known.items() if look not in free}
+
+
+def _verdict(side: _Side, arch: Arch, data: SeccompData, known: Mapping[str, bool]) -> Verdict:
+    rules, default = side
+    for condition, verdict in rules:
+        predicate = bound(_answered(condition, known), arch, looks=False)
+        if evaluate(predicate, data.args, bits=arch.bits):
+            return verdict
+    return default
 
 
 def _asking(found: Answers, arch: Arch, nr: int) -> list[Box]:

@@ -269,7 +269,7 @@ def explain_policy(policy: Policy, program: Program) -> list[Row]:
     rows = [_row(policy, rule, costs, taken) for rule in policy.rules]
     every = {call for arch in policy.architectures for call in tables.numbers(arch)}
     rest = tuple(sorted(every - taken))
-    rows.append(_default("all other calls", rest, policy.default, costs))
+    rows.append(_default("default", rest, policy.default, costs))
     rows.append(_default("unknown numbers", (), policy.unknown, costs))
     rows.append(_default("other architectures", (), policy.bad_arch, costs))
     return rows

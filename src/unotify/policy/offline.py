@@ -26,12 +26,17 @@ from unotify.calls.structs import LAYOUTS
 from unotify.errors import Error, NotExpressible, PathTooLong, PolicyError, UnknownName
 from unotify.protocol import Exchange
 
-__all__ = ["Memory", "OfflineFacts", "Unanswered", "call_of", "prepare"]
+__all__ = ["Memory", "OfflineFacts", "Unanswered", "call_of", "named", "pointers", "prepare"]
 
 _STRINGS: Final = frozenset({Role.PATH, Role.STRING, Role.IN_BUFFER})
 _STRUCTS: Final = frozenset({Role.IN_STRUCT, Role.INOUT_STRUCT})
 _EVERY: Final = {"AT_FDCWD": -100, "NULL": 0, "O_ACCMODE": 3, "S_IFMT": 0o170000}
 _START: Final = 0x10000
+_NOWHERE: Final = 0x1000
+"""An address where nothing is known: for what is not given."""
+_SOME: Final = 16
+"""A length, likewise."""
+_POINTED: Final = frozenset({*_STRINGS, *_STRUCTS, Role.SOCKADDR, Role.STRINGS})
 _KNOWN: Final = ("uid", "gid", "pid", "tid", "comm", "exe", "cgroup", "resolved")
 
 
@@ -60,7 +65,7 @@ class Memory:
         for start, data in self._parts.items():
             if start <= address and address + length <= start + len(data):
                 return data[address - start : address - start + length]
-        raise Unanswered(f"what is at address {address:#x} of the caller's memory is not given")
+        raise _unknown(address)
 
     def read_string(self, address: Address, limit: int) -> bytes:
         """Read up to a NUL, at most *limit* bytes with it."""
@@ -70,7 +75,13 @@ class Memory:
                 if nul and len(found) < limit:
                     return found
                 raise PathTooLong
-        raise Unanswered(f"what is at address {address:#x} of the caller's memory is not given")
+        raise _unknown(address)
+
+
+def _unknown(address: int) -> Unanswered:
+    if address == _NOWHERE:
+        return Unanswered("what the call points to is not given")
+    return Unanswered(f"what is at address {address:#x} of the caller's memory is not given")
 
 
 class _Caller:
@@ -217,20 +228,24 @@ def prepare(name: str, arch: Arch, words: Sequence[str]) -> tuple[tuple[int, ...
         PolicyError: Too many arguments, or one that has another form.
     """
     spec = model.spec(name, arch)
-    given = _named(spec, words)
+    given = named(spec, words)
     memory = Memory(arch.pointer)
     args = [0] * 6
     lengths: dict[str, int] = {}
     for arg in spec.args:
         word = given.get(arg.name, "_")
+        size = _SOME
         if word == "_":
-            continue
-        raw = _number(word, arg, arch)
-        if raw is None:
-            data = _pointed(word, arg, arch, memory)
-            raw = memory.put(data)
-            if arg.length is not None and arg.length not in given:
-                lengths[arg.length] = len(data) - (arg.role is Role.IN_BUFFER)
+            raw = _NOWHERE if arg.role in _POINTED else 0
+        else:
+            found = _number(word, arg, arch)
+            if found is None:
+                data = _pointed(word, arg, arch, memory)
+                found = memory.put(data)
+                size = len(data) - (arg.role is Role.IN_BUFFER)
+            raw = found
+        if raw and arg.role in _POINTED and arg.length is not None and arg.length not in given:
+            lengths[arg.length] = size
         args[arg.index] = raw
     for arg in spec.args:
         if arg.name in lengths:
@@ -238,7 +253,17 @@ def prepare(name: str, arch: Arch, words: Sequence[str]) -> tuple[tuple[int, ...
     return tuple(args), memory
 
 
-def _named(spec: CallSpec, words: Sequence[str]) -> dict[str, str]:
+def pointers(name: str, arch: Arch) -> list[ArgSpec]:
+    """The arguments of a call that are given as what they point to."""
+    return [arg for arg in model.spec(name, arch).args if arg.role in _POINTED]
+
+
+def named(spec: CallSpec, words: Sequence[str]) -> dict[str, str]:
+    """Arguments by name, from words in order or as ``name=value``.
+
+    Raises:
+        PolicyError: There are too many.
+    """
     names = [arg.name for arg in spec.args]
     given: dict[str, str] = {}
     for at, word in enumerate(words):
@@ -258,8 +283,7 @@ def _named(spec: CallSpec, words: Sequence[str]) -> dict[str, str]:
 def _number(word: str, arg: ArgSpec, arch: Arch) -> int | None:
     """The register, or ``None`` if *word* is what the register points to."""
     width = 32 if (arg.bits or arch.bits) <= 32 else 64
-    pointed = arg.role in {*_STRINGS, *_STRUCTS, Role.SOCKADDR, Role.STRINGS}
-    if pointed and word != "NULL" and not re.fullmatch(r"0[xX][0-9a-fA-F]+|\d+", word):
+    if arg.role in _POINTED and word != "NULL" and not re.fullmatch(r"0[xX][0-9a-fA-F]+|\d+", word):
         return None
     number = 0
     for part in word.split("|"):

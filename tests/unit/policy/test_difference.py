@@ -57,9 +57,12 @@ def test_supervisors_differ() -> None:
 def test_supervisors_differ_by_registers() -> None:
     """The example of such a difference has the registers that it takes."""
     create = register("flags & O_CREAT", 2, CompareOp.NE, 0, 64)
-    left = policy(rule("openat", DENY, All((WRITES, PATH))), rule("openat", NOTIFY))
-    right = policy(rule("openat", DENY, All((create, WRITES, PATH))), rule("openat", NOTIFY))
+    left = policy(
+        rule("openat", DENY, All((WRITES, PATH))), rule("openat", NOTIFY, USER), default=NOTIFY
+    )
+    right = policy(rule("openat", DENY, All((create, WRITES, PATH))), default=NOTIFY)
     (entry,) = compare(left, right).supervisors
+    assert entry.looks == {'path == "/x"': True}
     assert entry.data.args[2] & 3
     assert not entry.data.args[2] & 64
 

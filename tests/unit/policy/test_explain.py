@@ -95,7 +95,7 @@ def test_the_table() -> None:
         ("ordinary users", ("openat",), "allow", False, True, ("uid == 0",)),
         ("no directories", ("mkdir",), "fail EACCES", True, False, ()),
         ("mounts", ("mount",), "notify", False, True, ()),
-        ("all other calls", ("_sysctl",), "allow", True, False, ()),
+        ("default", ("_sysctl",), "allow", True, False, ()),
         ("unknown numbers", (), "fail ENOSYS", True, False, ()),
         ("other architectures", (), "kill-process", True, False, ()),
     ]
@@ -108,9 +108,10 @@ def test_costs_in_the_table() -> None:
     assert files is not None
     assert 5 < files.least <= files.most <= len(PROGRAM)
     assert (files.cached, files.calls) == (0, 1)
-    rest = rows["all other calls"].cost
+    rest = rows["default"].cost
     assert rest is not None
-    assert rest.cached == rest.calls == len(rows["all other calls"].calls)
+    assert rest.calls == len(rows["default"].calls)
+    assert rest.cached == rest.calls - 1  # openat may come down to it
     assert rows["passwords"].needs == {Need.REGISTERS, Need.MEMORY}
 
 

@@ -22,7 +22,8 @@ class View:
     Attributes:
         program: The program.
         answers: All that it answers.
-        architectures: Those to look at: those it tells apart, or else the native ones.
+        architectures: Those to look at: those it tells apart and lets do anything, or else the
+            native ones.
     """
 
     def __init__(
@@ -41,8 +42,15 @@ class View:
         """
         self.program = program
         self.answers = Answers(program)
-        self.architectures = self.answers.architectures or tuple(native)
+        told = [arch for arch in self.answers.architectures if self._alive(arch)]
+        self.architectures = tuple(told) if self.answers.aware else tuple(native)
         self._opens = opens
+
+    def _alive(self, arch: Arch) -> bool:
+        """Whether any call of *arch* may go on."""
+        return any(
+            self.answers.kinds(arch, name) != {Kind.REFUSES} for name in tables.numbers(arch)
+        )
 
     def opens(self, arch: Arch) -> bool:
         """Whether what the filter does not mention may go on: it is a list of what is denied.

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.cli_support import ENVIRON, UNOTIFY, Terminal, cli
+from unotify.abi.arch import Arch
+from unotify.bpf import decode
+from unotify.cli.failures import Exit
+
+POLICY = """\
+version = 1
+default = "allow"
+architectures = ["x86_64"]
+
+[[rule]]
+name = "no files made"
+calls = ["openat"]
+where = "flags & O_CREAT"
+do = { fail = "EROFS" }
+
+[[rule]]
+name = "passwords"
+calls = ["openat"]
+where = 'path == "/etc/passwd"'
+do = { fail = "EACCES" }
+
+[[rule]]
+name = "rings"
+calls = ["io_uring_setup", "io_uring_enter", "io_uring_register", "open", "creat", "openat2"]
+do = { fail = "ENOSYS" }
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    """A policy with a hole."""
+    # Who looks at a path and then lets the call go on must say so.
+    text = POLICY.replace('"/etc/passwd"\'', '"/etc/passwd"\'\nracy = true\nbecause = "a fence"')
+    file = tmp_path / "policy.toml"
+    file.write_text(text)
+    return str(file)
+
+
+def explained(policy: str, *args: str) -> dict[str, object]:
+    """The JSON of explain."""
+    done = cli("explain", policy, *args, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_explain_a_call(policy: str) -> None:
+    """Golden: which rule, where, at what cost, and why."""
+    done = cli("explain", policy, "openat", "AT_FDCWD", "/tmp/x", "O_WRONLY|O_CREAT", "0o600")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert lines[0] == (
+        "openat(dirfd=AT_FDCWD, path=/tmp/x, flags=O_WRONLY|O_CREAT, mode=0o600) on x86_64: "
+        "fail EROFS"
+    )
+    assert lines[1] == '  why      "no files made": its condition holds: flags & O_CREAT'
+    assert lines[2] == "  decided  in the kernel, by the filter: ERRNO(EROFS)"
+    assert lines[-2:] == ["  rules asked, in order:", '    matches  "no files made": fail EROFS']
+
+
+def test_explain_what_the_supervisor_decides(policy: str) -> None:
+    """Strings are looked at offline; what is not given stays open."""
+    found = explained(policy, "openat", "AT_FDCWD", '"/etc/passwd"', "O_RDONLY")
+    assert (found["decided"], found["verdict"]) == ("supervisor", "fail EACCES")
+    assert found["looks"] == ['path == "/etc/passwd"']
+    assert explained(policy, "openat", "-100", "/etc/group")["verdict"] == "allow"
+    assert explained(policy, "openat")["verdict"] is None
+
+
+def test_explain_cached_calls(policy: str) -> None:
+    """A call that is always allowed runs no instruction."""
+    found = explained(policy, "read", "0")
+    assert (found["cached"], found["action"]) == (True, "ALLOW")
+    done = cli("explain", policy, "read")
+    assert "none: the kernel knows it is always allowed" in done.stdout
+
+
+def test_explain_numbers(policy: str) -> None:
+    """Numbers that nobody knows."""
+    assert explained(policy, "9999")["verdict"] == "fail ENOSYS"
+    assert explained(policy, "--arch", "i386", "openat")["verdict"] == "kill-process"
+
+
+def test_explain_mistakes(policy: str) -> None:
+    """A wrong name is told with the right one."""
+    done = cli("explain", policy, "opnat")
+    assert done.returncode == Exit.POLICY
+    assert "did you mean openat?" in done.stderr
+    done = cli("explain", policy, "openat", "_", "/x", "O_CRAET")
+    assert "did you mean O_CREAT?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_explain_the_whole(policy: str) -> None:
+    """A table with a line for each rule and default; the same as JSON."""
+    done = cli("explain", policy)
+    assert done.returncode == 0, done.stderr
+    for words in ("no files made", "passwords", "supervisor", "unknown numbers", "proved"):
+        assert words in done.stdout
+    found = explained(policy)
+    assert found["architectures"] == ["x86_64"]
+
+
+def test_compile_raw(policy: str, tmp_path: Path) -> None:
+    """Raw filters are the bytes that the kernel takes; a terminal does not get them."""
+    out = tmp_path / "filter.bpf"
+    done = cli("compile", policy, "--format", "raw", "-o", str(out))
+    assert done.returncode == 0
+    assert done.stderr == f"{out}: {len(decode(out.read_bytes()))} instructions, proved\n"
+    piped = subprocess.run(
+        [*UNOTIFY, "compile", policy, "--format", "raw"],
+        env=ENVIRON,
+        capture_output=True,
+        check=True,
+    )
+    assert piped.stdout == out.read_bytes()
+    with Terminal(*UNOTIFY, "compile", policy, "--format", "raw") as terminal:
+        terminal.expect("a raw filter is not for terminals")
+        assert terminal.status() == Exit.USAGE
+
+
+def test_compile_formats(policy: str) -> None:
+    """C, JSON and text say the same program."""
+    count = json.loads(cli("compile", policy, "--json").stdout)["length"]
+    assert f"filter[{count}]" in cli("compile", policy, "--format", "c").stdout
+    assert len(cli("compile", policy).stdout.splitlines()) == count
+    done = cli("compile", policy, "--format", "c", "--name", "1x")
+    assert done.returncode == Exit.POLICY
+
+
+def test_compile_to_oci(policy: str) -> None:
+    """A profile for container runtimes, and a list of what it cannot say."""
+    done = cli("compile", policy, "--format", "oci")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["defaultAction"] == "SCMP_ACT_ALLOW"
+
+
+def test_compile_with_weights(policy: str, tmp_path: Path) -> None:
+    """Weights change the program, not what it means."""
+    weights = tmp_path / "weights"
+    weights.write_text("io_uring_register 100000\n")
+    plain, weighted = str(tmp_path / "plain.bpf"), str(tmp_path / "weighted.bpf")
+    cli("compile", policy, "--format", "raw", "-o", plain)
+    done = cli("compile", policy, "--format", "raw", "-o", weighted, "--weights", str(weights))
+    assert done.returncode == 0, done.stderr
+    done = cli("diff", plain, weighted)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "the same")
+
+
+def test_audit(policy: str, tmp_path: Path) -> None:
+    """Findings with severity, reason and cure; the exit code says whether it is bad enough."""
+    done = cli("audit", policy)
+    assert done.returncode == 0, done.stdout
+    assert "default-allow" in done.stdout
+    assert cli("audit", policy, "--fail-on", "low").returncode == Exit.POLICY
+    holes = tmp_path / "holes.toml"
+    holes.write_text(Path(policy).read_text().replace('"openat2"]', "]").replace(", ]", "]"))
+    done = cli("audit", str(holes), "--json")
+    assert done.returncode == Exit.POLICY
+    worst = json.loads(done.stdout)[0]
+    assert (worst["severity"], worst["calls"]) == ("high", ["openat2"])
+    assert worst["reason"]
+    assert worst["cure"]
+    assert cli("audit", str(holes), "--fail-on", "never").returncode == 0
+
+
+def test_audit_of_a_filter(policy: str, tmp_path: Path) -> None:
+    """A raw filter is judged by what it answers."""
+    raw = str(tmp_path / "filter.bpf")
+    cli("compile", policy, "--format", "raw", "-o", raw)
+    found = json.loads(cli("audit", raw, "--json").stdout)
+    assert "default-allow" in {finding["check"] for finding in found}
+    assert all(finding["place"] is None for finding in found)
+
+
+def test_diff(policy: str, tmp_path: Path) -> None:
+    """Golden: each difference with both verdicts and an example; 0 for the same, 1 for others."""
+    other = tmp_path / "other.toml"
+    other.write_text(Path(policy).read_text().replace('"EROFS"', '"EPERM"'))
+    done = cli("diff", policy, policy)
+    assert (done.returncode, done.stdout) == (0, "the same\n")
+    done = cli("diff", policy, str(other))
+    assert done.returncode == 1
+    assert done.stdout == (
+        "x86_64: openat (with some arguments)\n"
+        f"    {policy}: ERRNO(EROFS)\n"
+        f"    {other}: ERRNO(EPERM)\n"
+        "    for example openat(dirfd=0x0, path=0x0, flags=O_CREAT, mode=0x0)\n"
+    )
+    document = json.loads(cli("diff", policy, str(other), "--json").stdout)
+    assert document["filters"][0]["example"]["call"] == "openat"
+
+
+def test_diff_of_supervisors(policy: str, tmp_path: Path) -> None:
+    """Where both ask their supervisors, these are compared too."""
+    other = tmp_path / "other.toml"
+    other.write_text(Path(policy).read_text().replace('"EACCES"', '"ENOENT"'))
+    done = cli("diff", policy, str(other))
+    assert done.returncode == 1
+    assert "x86_64: openat (decided by the supervisor)" in done.stdout
+    assert 'where path == "/etc/passwd" is true' in done.stdout
+
+
+def test_diff_of_a_policy_and_a_filter(policy: str, tmp_path: Path) -> None:
+    """A policy and its own filter are the same, as far as a filter goes."""
+    raw = str(tmp_path / "filter.bpf")
+    cli("compile", policy, "--format", "raw", "-o", raw)
+    done = cli("diff", policy, raw)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "filters only: what a supervisor decides is not in them\nthe same\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["explain", "compile", "audit", "diff"])
+def test_bad_files(command: str, tmp_path: Path) -> None:
+    """A file that is not there, or no policy: one sentence, no traceback."""
+    bad = tmp_path / "bad.toml"
+    bad.write_text("version = 1\ndefault = 'alow'\n")
+    for file in (str(bad), str(tmp_path / "none.toml")):
+        args = [file, file] if command == "diff" else [file]
+        done = cli(command, *args)
+        assert done.returncode in (Exit.USAGE, Exit.POLICY)
+        assert done.stderr.startswith("unotify: error: ")
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["explain", "compile", "audit", "diff"])
+def test_help(command: str) -> None:
+    """Each command has a help with an example."""
+    done = cli(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: unotify {command} " in done.stdout
+
+
+@pytest.mark.skipif("UNOTIFY_MOBY_PROFILE" not in os.environ, reason="no UNOTIFY_MOBY_PROFILE")
+def test_the_profile_of_engines() -> None:
+    """The default profile of container engines is audited whole, as it is."""
+    profile = os.environ["UNOTIFY_MOBY_PROFILE"]
+    found = json.loads(cli("audit", profile, "--json", "--fail-on", "never").stdout)
+    assert "multiplexers" in {finding["check"] for finding in found}
+    assert Arch.X86_64.label in explained(profile)["architectures"]  # type: ignore[operator]
