@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unotify.abi.arch import Arch
-from unotify.errors import InvalidPolicy
+from unotify.errors import InvalidPolicy, PolicyError
 from unotify.policy.actions import ACTIONS
 from unotify.policy.fields import RULE, TOP
 from unotify.policy.groups import GROUPS
@@ -94,21 +94,22 @@ def mutilated(draw: st.DrawFn) -> str:
 def check(text: str) -> None:
     """Load it; nothing but a policy or a list of problems with places comes out, in time."""
     started = time.monotonic()
+    problems: tuple[PolicyError, ...] = ()
     try:
         policy = load(text, include=lambda name: TEXTS[0], native=Arch.X86_64)
     except InvalidPolicy as error:
-        assert error.problems
-        lines = text.replace("\r\n", "\n").count("\n") + 1
-        for problem in error.problems:
-            assert str(problem)
-            assert "\n" not in str(problem)
-            if problem.source == "policy" and problem.line is not None:
-                assert 1 <= problem.line <= lines
-                assert problem.column is not None
+        problems = error.problems
     else:
         assert isinstance(policy, Policy)
         assert all(rule.calls for rule in policy.rules)
     assert time.monotonic() - started < 10
+    lines = text.count("\n") + 1
+    for problem in problems:
+        assert str(problem)
+        assert "\n" not in str(problem)
+        if problem.source == "policy" and problem.line is not None:
+            assert 1 <= problem.line <= lines
+            assert problem.column is not None
 
 
 @given(st.text())
