@@ -1,0 +1,7 @@
+"""OCI seccomp profiles: what container engines and runtimes are given, in and out."""
+
+from __future__ import annotations
+
+from unotify.policy.oci.importing import Imported, import_profile, read_profile
+
+__all__ = ["Imported", "import_profile", "read_profile"]
