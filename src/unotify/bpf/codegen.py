@@ -20,9 +20,6 @@ behind the load; so reloads disappear without a look at any path:
 A conditional jump reaches 255 instructions. What is further away gets a
 trampoline right behind the jump: a copy if it is a return, else an unconditional
 jump, which has no such limit. Later jumps use the nearest one.
-
-Weakness: an arm is not told what the tests above it have found out, unless it
-looks at the same word next.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from unotify.bpf.instructions import Instruction, Op, and_, ja, ld_abs, ret
 
-__all__ = ["Graph", "Node"]
+__all__ = ["Graph", "Node", "Test"]
 
 Node: TypeAlias = int
 """The index of a node in its graph."""
@@ -46,7 +43,9 @@ _REACH: Final = 255
 _JUMP, _MASK, _LOAD = range(3)
 
 
-class _Test(NamedTuple):
+class Test(NamedTuple):
+    """Load the word at `offset`, keep the bits of `mask`, compare with `k`, go one of two ways."""
+
     offset: int
     mask: int
     op: Op
@@ -55,12 +54,17 @@ class _Test(NamedTuple):
     no: Node
 
 
+def _is_top(mask: int) -> bool:
+    """Whether it is the highest bits, without a gap."""
+    return mask + (mask & -mask) == 1 << 32
+
+
 class Graph:
     """Nodes of one filter; made from the ends towards the start."""
 
     def __init__(self) -> None:
-        self._nodes: list[_Test | int] = []
-        self._known: dict[_Test | int, Node] = {}
+        self._nodes: list[Test | int] = []
+        self._known: dict[Test | int, Node] = {}
 
     def ret(self, action: int) -> Node:
         """The end that returns *action*, an unsigned 32-bit number."""
@@ -71,10 +75,12 @@ class Graph:
         if k & ~mask:
             return no
         if mask == k and mask.bit_count() == 1:
-            return self._test(offset, _FULL, Op.JSET_K, mask, yes, no)
+            return self.test(offset, _FULL, Op.JSET_K, mask, yes, no)
         if k == 0 and mask != _FULL:
-            return self._test(offset, _FULL, Op.JSET_K, mask, no, yes)
-        return self._test(offset, mask, Op.JEQ_K, k, yes, no)
+            return self.test(offset, _FULL, Op.JSET_K, mask, no, yes)
+        if mask == k != _FULL and _is_top(mask):
+            return self.test(offset, _FULL, Op.JGE_K, mask, yes, no)
+        return self.test(offset, mask, Op.JEQ_K, k, yes, no)
 
     def at_least(self, offset: int, mask: int, k: int, yes: Node, no: Node) -> Node:
         """Whether the word at *offset*, masked, is *k* or more, unsigned."""
@@ -84,12 +90,23 @@ class Graph:
             return self.equal(offset, mask, 0, no, yes)
         if k == mask:
             return self.equal(offset, mask, mask, yes, no)
-        return self._test(offset, mask, Op.JGE_K, k, yes, no)
+        if mask != _FULL and k == 1 << (mask.bit_length() - 1):
+            return self.test(offset, _FULL, Op.JSET_K, k, yes, no)
+        if mask != _FULL and _is_top(mask):
+            # What the mask cuts off never makes a number larger than the next one.
+            lowest = mask & -mask
+            return self.test(offset, _FULL, Op.JGE_K, -(-k // lowest) * lowest, yes, no)
+        return self.test(offset, mask, Op.JGE_K, k, yes, no)
 
-    def _test(self, offset: int, mask: int, op: Op, k: int, yes: Node, no: Node) -> Node:
-        return yes if yes == no else self._add(_Test(offset, mask, op, k, yes, no))
+    def test(self, offset: int, mask: int, op: Op, k: int, yes: Node, no: Node) -> Node:
+        """The test itself, in no better form than it is given."""
+        return yes if yes == no else self._add(Test(offset, mask, op, k, yes, no))
 
-    def _add(self, node: _Test | int) -> Node:
+    def node(self, index: Node) -> Test | int:
+        """What a node is: a test, or the action of a return."""
+        return self._nodes[index]
+
+    def _add(self, node: Test | int) -> Node:
         index = self._known.get(node)
         if index is None:
             index = self._known[node] = len(self._nodes)

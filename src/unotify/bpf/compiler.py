@@ -17,12 +17,15 @@ from typing import Final, TypeAlias
 
 from unotify.abi.arch import X32_BIT, Arch
 from unotify.abi.seccomp import BPF_MAXINSNS, Action
+from unotify.abi.tables import name
 from unotify.bpf.codegen import Graph, Node
 from unotify.bpf.expressions import RegisterPredicate
 from unotify.bpf.instructions import ARCH_OFFSET, NR_OFFSET, Program
-from unotify.bpf.lowering import Partition, lower, merge, switch
+from unotify.bpf.lowering import lower_cases
 from unotify.bpf.prover import Ask, Decide, answer, prove
-from unotify.errors import Conflict, FilterTooLarge
+from unotify.bpf.pruning import prune
+from unotify.bpf.switching import Partition, merge, switch
+from unotify.errors import Conflict, FilterTooLarge, NotExpressible
 
 __all__ = ["Verdict", "compile_filter"]
 
@@ -80,6 +83,7 @@ def compile_filter(
     other = _action(bad_arch, "bad_arch")
     foreign = other if x32 is None else _action(x32, "x32")
 
+    known = weights or {}
     graph = Graph()
     start = graph.ret(other)
     for audit in reversed(dict.fromkeys(arch.audit for arch in tables)):
@@ -92,8 +96,10 @@ def compile_filter(
             background = [(0, defaults[family[0]])]
         numbers = {nr: cases for arch in family for nr, cases in normal[arch].items()}
         # ABIs of one audit architecture agree in width and byte order, so any will do.
-        found = _dispatch(graph, family[0], numbers, background)
+        counts = {nr: count for arch in family for nr, count in known.get(arch, {}).items()}
+        found = _dispatch(graph, family[0], numbers, background, counts)
         start = graph.equal(ARCH_OFFSET, _FULL, audit, found, start)
+    graph, start = prune(graph, start)
     instructions = graph.emit(start)
     if len(instructions) > BPF_MAXINSNS:
         raise FilterTooLarge(
@@ -137,7 +143,11 @@ def _model(
 
 
 def _dispatch(
-    graph: Graph, arch: Arch, numbers: Mapping[int, _Cases], background: Partition[_Cases]
+    graph: Graph,
+    arch: Arch,
+    numbers: Mapping[int, _Cases],
+    background: Partition[_Cases],
+    weights: Mapping[int, float],
 ) -> Node:
     """The node that finds the verdict of a number; *background* is for those not listed."""
     starts = [start for start, _ in background]
@@ -148,18 +158,14 @@ def _dispatch(
 
     def verdict(cases: _Cases) -> Node:
         if cases not in nodes:
-            nodes[cases] = _lower_cases(graph, cases, arch)
+            try:
+                nodes[cases] = lower_cases(graph, *cases, arch)
+            except NotExpressible as error:
+                call = _call(arch, next(nr for nr in numbers if numbers[nr] == cases))
+                raise NotExpressible(f"{call}: {error}", hint=error.hint) from None
         return nodes[cases]
 
-    return switch(graph, NR_OFFSET, _FULL, merge(ranges), verdict)
-
-
-def _lower_cases(graph: Graph, cases: _Cases, arch: Arch) -> Node:
-    pairs, final = cases
-    node = graph.ret(final)
-    for predicate, action in reversed(pairs):
-        node = lower(graph, predicate, graph.ret(action), node, arch)
-    return node
+    return switch(graph, NR_OFFSET, _FULL, merge(ranges), verdict, shallow=True, weights=weights)
 
 
 def _biggest(tables: Mapping[Arch, Mapping[int, _Cases]]) -> str:
@@ -169,12 +175,17 @@ def _biggest(tables: Mapping[Arch, Mapping[int, _Cases]]) -> str:
         for nr, cases in table.items():
             if cases[0]:
                 graph = Graph()
-                weights.append((graph.weight(_lower_cases(graph, cases, arch)), arch.label, nr))
-    weights.sort(key=lambda entry: (-entry[0], *entry[1:]))
+                weights.append((graph.weight(lower_cases(graph, *cases, arch)), _call(arch, nr)))
+    weights.sort(key=lambda entry: (-entry[0], entry[1]))
     if not weights:
         return "no call has conditions: the numbers alone are too many separate ranges"
-    named = ", ".join(f"{label} call {nr} ({weight})" for weight, label, nr in weights[:5])
+    named = ", ".join(f"{call} ({weight})" for weight, call in weights[:5])
     return f"the biggest are {named}"
+
+
+def _call(arch: Arch, nr: int) -> str:
+    """A call as people know it."""
+    return f"{name(nr, arch) or f'call {nr}'} on {arch.label}"
 
 
 def _number(nr: int, arch: Arch) -> int:
@@ -203,7 +214,7 @@ def _default(default: int | Mapping[Arch, int], arch: Arch) -> _Cases:
 
 
 def _cases(verdict: Verdict, arch: Arch, nr: int) -> _Cases:
-    what = f"{arch.label} call {nr}"
+    what = _call(arch, nr)
     if isinstance(verdict, int):
         return (), _action(verdict, what)
     pairs = []

@@ -21,11 +21,12 @@ from unotify.bpf import (
     trace,
 )
 from unotify.bpf.codegen import Graph
-from unotify.bpf.lowering import lower, merge, switch
+from unotify.bpf.lowering import lower
 from unotify.errors import NotExpressible
 
 YES, NO = 1, 0
 EQ, NE, LT, LE, GT, GE = CompareOp
+FULL = 0xFFFFFFFF
 LOW, HIGH = 16, 20  # argument 0 of a little-endian ABI
 
 
@@ -156,38 +157,48 @@ def test_wide_test_on_narrow_registers_is_refused() -> None:
         compiled(Compare(0, EQ, 1, bits=64), Arch.I386)
 
 
-def test_merge_joins_neighbours() -> None:
-    """Neighbours that lead to one place are one range; of equal starts the last one counts."""
-    assert merge([(0, "a"), (3, "a"), (5, "b"), (5, "c"), (6, "c"), (7, "a")]) == [
-        (0, "a"),
-        (5, "c"),
-        (7, "a"),
+def test_tests_of_one_number_are_put_together() -> None:
+    """A range is two tests, a list of values is a tree, and what contradicts is nothing at all."""
+    low = (Op.LD_ABS, LOW)
+    both = Compare(0, GE, 3, bits=32) & Compare(0, LE, 9, bits=32)
+    assert shape(both) == [low, (Op.JGE_K, 3), (Op.JGE_K, 10)]
+    assert [at.k for at in compiled(both & Compare(0, GT, 20, bits=32))] == [NO]
+    assert [at.k for at in compiled(both | Compare(0, LT, 3, bits=32) | Compare(0, GT, 9, 32))] == [
+        YES
     ]
-    assert merge([(0, "a"), (0, "b"), (4, "c"), (4, "b")]) == [(0, "b")]
+    many = Compare(0, EQ, 10, bits=32)
+    for number in range(11, 100):
+        many = many | Compare(0, EQ, number, bits=32)  # type: ignore[assignment]
+    assert shape(many) == [low, (Op.JGE_K, 10), (Op.JGE_K, 100)]
+    assert shape(~(~both | Never()) & Always()) == shape(both)
 
 
-def test_switch_finds_every_range() -> None:
-    """Ranges of all shapes, single numbers between equal neighbours among them, are told apart."""
-    for gap in (1, 2):
-        for count in range(1, 40):
-            partition = merge((at * gap, at % 2 * at) for at in range(count))
-            graph = Graph()
-            program = graph.emit(switch(graph, 0, 0xFFFFFFFF, partition, graph.ret))
-            check_program(program)
-            for number in range(count * gap + 2):
-                expected = [to for start, to in partition if start <= number][-1]
-                assert simulate(program, SeccompData(number, 0)) == expected
+@pytest.mark.parametrize("mask", [None, 0xFFFF, 0x80800 | 0xF])
+def test_sets_that_are_masks(mask: int | None) -> None:
+    """Values that differ in bits that may be anything are one masked test."""
+    flags = [0, 0x800, 0x80000, 0x80800]
+    types = In(0, [kind | flag for kind in (1, 2) for flag in flags], bits=32, mask=mask)
+    program = compiled(types)
+    assert len(program) <= 9
+    plain = In(0, (0, 8, 0x20000, 0x20008, FULL), bits=32)
+    assert shape(plain) == [
+        (Op.LD_ABS, LOW),
+        (Op.JSET_K, FULL & ~0x20008),
+        (Op.JEQ_K, FULL),
+    ]
+    for predicate in (types, plain):
+        code = compiled(predicate)
+        for number in (0, 1, 2, 3, 8, 9, 0x20000, 0x20008, 0x20009, FULL, FULL - 1):
+            for flag in (*flags, 0x400, 1 << 31):
+                args = (number ^ flag, 0, 0, 0, 0, 0)
+                expected = evaluate(predicate, args)
+                assert simulate(code, SeccompData(0, Arch.X86_64.audit, args)) == expected
 
 
-def test_exceptions_in_one_range_cost_one_test_each() -> None:
-    """Single numbers within one range cost an equality test and little more, however many."""
-    for count in (1, 2, 3, 10, 50):
-        partition = [(0, 0)]
-        for at in range(count):
-            partition += [(10 * at + 5, 1), (10 * at + 6, 0)]
-        graph = Graph()
-        program = graph.emit(switch(graph, 0, 0xFFFFFFFF, partition, graph.ret))
-        assert len(program) <= 3 + count + -(-count // 3) - 1
-        for number in range(10 * count + 10):
-            hit = number % 10 == 5 and number < 10 * count
-            assert simulate(program, SeccompData(number, 0)) == hit
+def test_masks_of_high_bits_are_order() -> None:
+    """What looks at the highest bits only is a test of order, without an instruction for a mask."""
+    low = (Op.LD_ABS, LOW)
+    assert shape(Compare(0, GE, 0x3000, 32, mask=FULL & ~0xFFF)) == [low, (Op.JGE_K, 0x3000)]
+    assert shape(Compare(0, GT, 0x2FFF, 32, mask=FULL & ~0xFFF)) == [low, (Op.JGE_K, 0x3000)]
+    assert shape(Compare(0, EQ, 3 << 30, 32, mask=3 << 30)) == [low, (Op.JGE_K, 3 << 30)]
+    assert shape(Compare(0, GE, 0x20, 32, mask=0x31)) == [low, (Op.JSET_K, 0x20)]
