@@ -12,7 +12,7 @@ from unotify.cli.failures import Exit
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "policies"
 GOOD = 'version = 1\ndefault = "allow"\n\n[[rule]]\ncalls = ["mount"]\ndo = "deny"\n'
-BAD = 'version = 1\ndefault = "alow"\n\n[[rule]]\ncalls = ["mout"]\ndo = "deny"\nnam = "x"\n'
+BAD = 'version = 1\ndefault = "allw"\n\n[[rule]]\ncalls = ["mout"]\ndo = "deny"\nnam = "x"\n'
 
 
 def written(directory: Path, name: str, text: str) -> str:
@@ -36,7 +36,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     assert done.returncode == Exit.POLICY
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        f"{bad}:2:11: error: no verb is named 'alow'",
+        f"{bad}:2:11: error: no verb is named 'allw'",
         "    hint: did you mean allow?",
         f"{bad}:5:10: error: no system call is named 'mout'",
         "    hint: did you mean mount?",
@@ -61,7 +61,7 @@ def test_for_scripts(tmp_path: Path) -> None:
         "source": bad,
         "line": 2,
         "column": 11,
-        "message": "no verb is named 'alow'",
+        "message": "no verb is named 'allw'",
         "hint": "did you mean allow?",
     }
     assert second == {"file": good, "ok": True, "rules": 1, "problems": []}
@@ -125,7 +125,7 @@ def test_standard_input() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     done = cli("check", "-", input=BAD)
     assert done.returncode == Exit.POLICY
-    assert ":2:11: error: no verb is named 'alow'" in done.stdout
+    assert ":2:11: error: no verb is named 'allw'" in done.stdout
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_near_names() -> None:
     """A wrong name is told with the nearest right one."""
     for value, hint in [
         ("kill", "did you mean kill"),
-        ("preform", "did you mean perform?"),
+        ("perfrm", "did you mean perform?"),
         ("EPERM", 'write { fail = "EPERM" }'),
         ("enoent", 'write { fail = "ENOENT" }'),
         ({"fail": "eperm"}, "did you mean EPERM?"),
