@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from errno import ENOSYS
-from functools import cache
+from functools import cache, cmp_to_key
 from itertools import chain
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -164,18 +164,34 @@ class _Alternative:
         """Where its entry stands."""
         return self.entry.place
 
-    def order(self) -> list[tuple[int, int, int]]:
-        """Sorts as libseccomp does: what it asks first is greatest."""
-        return [_order(arg) for arg in sorted(self.args, key=lambda arg: arg.index)]
+    def before(self, other: _Alternative) -> int:
+        """Whether libseccomp asks for this first: above 0 if so, 0 if the file's order counts."""
+        for mine, theirs in zip(self._nodes(), other._nodes(), strict=False):
+            if mine != theirs:
+                (one, _), (another, _) = mine, theirs
+                return (one > another) - (one < another)
+        return len(self.args) - len(other.args)
+
+    def _nodes(self) -> Iterator[tuple[tuple[int, int, int], int]]:
+        """What is compared, half by half: a rank (the greatest first) and the mask."""
+        for arg in sorted(self.args, key=lambda arg: arg.index):
+            rank = _RANKS.get(OPERATORS[arg.op], _EQUALITY)
+            mask, value = _FULL, arg.value
+            if arg.op == MASKED:
+                mask, value = arg.value, arg.value & arg.value_two
+            for shift in (32, 0) if rank == _EQUALITY else (0,):
+                half = value >> shift & (_LOW if rank == _EQUALITY else _FULL)
+                yield (arg.index, rank, -half if rank == _LESS else half), mask >> shift & _LOW
 
 
-_CLASSES: Final = {CompareOp.LT: 2, CompareOp.LE: 2, CompareOp.GE: 1, CompareOp.GT: 1}
+_EQUALITY, _LESS, _GREATER = 3, 2, 1
 
-
-def _order(arg: Argument) -> tuple[int, int, int]:
-    op = OPERATORS[arg.op]
-    value = arg.value_two if arg.op == MASKED else arg.value
-    return (arg.index, _CLASSES.get(op, 3), -value if _CLASSES.get(op) == 2 else value)
+_RANKS: Final = {
+    CompareOp.LT: _LESS,
+    CompareOp.LE: _LESS,
+    CompareOp.GE: _GREATER,
+    CompareOp.GT: _GREATER,
+}
 
 
 def _alternatives(entry: Entry) -> Iterator[_Alternative]:
@@ -326,7 +342,7 @@ class _Rules:
                 continue
             flat = [found for group in wanted for found in group]
             if self._contradict(name, flat):
-                flat.sort(key=_Alternative.order, reverse=True)
+                flat.sort(key=cmp_to_key(_Alternative.before), reverse=True)
                 last += [([found], [name]) for found in flat]
             else:
                 for group in wanted:
