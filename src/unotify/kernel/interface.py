@@ -159,6 +159,40 @@ class Thread(Protocol):
     def comm(self) -> str:
         """The thread's name, up to 15 characters."""
 
+    def ids(self) -> tuple[int, int]:
+        """Its effective user and group id, as our user namespace numbers them."""
+
+    def started(self) -> int:
+        """When its process started, in clock ticks: with `tgid`, a name that is not reused."""
+
+    def exe(self) -> str:
+        """The path of the program that it runs, as seen from here."""
+
+    def cgroup(self) -> str:
+        """Its path in the unified hierarchy of cgroups; empty without one."""
+
+    def fd_kind(self, fd: int) -> str:
+        """One of file, directory, socket, pipe, char, block, anon (no type), none (not open)."""
+
+    def fd_path(self, fd: int) -> str:
+        """What its descriptor *fd* is open on, as ``/proc/PID/fd`` says; empty if it is not."""
+
+    def resolve(self, path: bytes, *, dirfd: int, follow: bool, in_root: bool = False) -> str:
+        """What *path* names, as seen from its root; the last component need not exist.
+
+        Args:
+            path: As the target gave it; empty names *dirfd* itself.
+            dirfd: Its descriptor that a relative path starts at; -100 for its directory.
+            follow: Whether a link in the last component is followed.
+            in_root: Take *dirfd* as the root of the walk (RESOLVE_IN_ROOT).
+
+        Raises:
+            Refused: The kernel would refuse the path too; has its errno.
+        """
+
+    def kill(self) -> None:
+        """Send SIGKILL to its process, and to no other."""
+
     def steal_fd(self, fd: int) -> int:
         """Duplicate the target's descriptor *fd* with pidfd_getfd(2)."""
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +27,15 @@ from typing import Final, Self, TypeVar
 
 from unotify.abi.types import Tid
 from unotify.errors import KernelError, TargetGone
-from unotify.kernel._libc import SYS_PIDFD_GETFD, SYS_PIDFD_OPEN, check, syscall
+from unotify.kernel._libc import (
+    SYS_PIDFD_GETFD,
+    SYS_PIDFD_OPEN,
+    SYS_PIDFD_SEND_SIGNAL,
+    check,
+    syscall,
+)
 from unotify.kernel.memory import LinuxMemory
+from unotify.kernel.resolve import AT_FDCWD, resolve
 from unotify.kernel.stall import StallGuard
 
 __all__ = ["PIDFD_THREAD", "LinuxThread", "open_pidfd"]
@@ -96,6 +105,84 @@ class LinuxThread:
         """Its name, up to 15 characters that it may choose freely."""
         self._require_open()
         return self._checked(_proc(self.tid, "comm").decode("utf-8", "backslashreplace")[:-1])
+
+    def ids(self) -> tuple[int, int]:
+        """Its effective user and group id, as our user namespace numbers them."""
+        self._require_open()
+        status = _status(self.tid)
+        return self._checked((int(status[b"Uid"].split()[1]), int(status[b"Gid"].split()[1])))
+
+    def started(self) -> int:
+        """When its process started, in clock ticks: with `tgid`, a name that is not reused."""
+        # The name, in parentheses, may have spaces and more of them.
+        after = _proc(self.tgid, "stat").rpartition(b")")[2].split()
+        return self._checked(int(after[19]))
+
+    def exe(self) -> str:
+        """The path of the program that it runs, as seen from here."""
+        self._require_open()
+        return self._checked(_link(self.tid, "exe"))
+
+    def cgroup(self) -> str:
+        """Its path in the unified hierarchy of cgroups; empty without one."""
+        self._require_open()
+        lines = _proc(self.tid, "cgroup").splitlines()
+        found = next((line[3:] for line in lines if line.startswith(b"0::")), b"")
+        return self._checked(os.fsdecode(found))
+
+    def fd_kind(self, fd: int) -> str:
+        """One of file, directory, socket, pipe, char, block, anon (no type), none (not open)."""
+        self._require_open()
+        name = _name_of(fd)
+        if name is None:
+            return "none"
+        try:
+            link = _link(self.tid, name)
+            # What is opened is an inode without a type, or with one that tells nothing.
+            if link.startswith(("anon_inode:", "pidfd:")):
+                return self._checked("anon")
+            mode = stat.S_IFMT(os.stat(f"/proc/{self.tid}/{name}").st_mode)
+        except (FileNotFoundError, TargetGone):
+            return self._checked("none")
+        except OSError as error:
+            raise _unseen(error, self.tid, name) from error
+        return self._checked(_KINDS.get(mode, "anon"))
+
+    def fd_path(self, fd: int) -> str:
+        """What its descriptor *fd* is open on, as ``/proc/PID/fd`` says; empty if it is not."""
+        self._require_open()
+        name = _name_of(fd)
+        if name is None:
+            return ""
+        try:
+            return self._checked(_link(self.tid, name))
+        except TargetGone:
+            return self._checked("")
+
+    def resolve(self, path: bytes, *, dirfd: int, follow: bool, in_root: bool = False) -> str:
+        """What *path* names, as seen from its root; see :func:`unotify.kernel.resolve.resolve`.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            Refused: The kernel would refuse the path too; has its errno.
+            KernelError: We have no ptrace rights over it.
+        """
+        tgid = self.tgid
+        return self._checked(
+            resolve(self.tid, tgid, path, dirfd=dirfd, follow=follow, in_root=in_root)
+        )
+
+    def kill(self) -> None:
+        """Send SIGKILL to its process, and to no other.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            KernelError: EPERM: it is another user's.
+        """
+        result = syscall(SYS_PIDFD_SEND_SIGNAL, self.fileno(), signal.SIGKILL, 0, 0)
+        if result == -errno.ESRCH:
+            raise self._gone()
+        check(result, "pidfd_send_signal(2)")
 
     def fileno(self) -> int:
         """A pidfd of it; of its process before Linux 6.9. It is closed by `close`."""
@@ -182,8 +269,45 @@ def _proc(tid: int, name: str) -> bytes:
         raise TargetGone(f"thread {tid} has ended") from None
 
 
+def _status(tid: int) -> dict[bytes, bytes]:
+    lines = _proc(tid, "status").splitlines()
+    return {name: value for name, _, value in (line.partition(b":") for line in lines)}
+
+
 def _tgid(tid: int) -> int:
-    for line in _proc(tid, "status").splitlines():
-        if line.startswith(b"Tgid:"):
-            return int(line.split()[1])
-    raise TargetGone(f"thread {tid} has ended")
+    return int(_status(tid)[b"Tgid"])
+
+
+_KINDS: Final = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+}
+
+
+def _name_of(fd: int) -> str | None:
+    # A descriptor's name in /proc/TID; None for what is none.
+    if fd == AT_FDCWD:
+        return "cwd"
+    return None if fd < 0 else f"fd/{fd}"
+
+
+def _link(tid: int, name: str) -> str:
+    try:
+        return os.readlink(f"/proc/{tid}/{name}")
+    except (FileNotFoundError, ProcessLookupError):
+        raise TargetGone(f"thread {tid} has ended") from None
+    except OSError as error:
+        raise _unseen(error, tid, name) from error
+
+
+def _unseen(error: OSError, tid: int, name: str) -> KernelError:
+    return KernelError(
+        error.errno or errno.EACCES,
+        "readlink(2)",
+        f"no look at /proc/{tid}/{name}: {error.strerror}",
+        hint="it takes ptrace rights over the target",
+    )

@@ -1,10 +1,18 @@
 """The engine: handlers in, programs under supervision out."""
 
-from unotify.supervisor.addons import on
+from unotify.supervisor.addons import on, verb
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instrument
 from unotify.supervisor.statistics import Statistics
 from unotify.supervisor.supervisor import Supervisor
 from unotify.supervisor.target import Target
 
-__all__ = ["Held", "Instrument", "Statistics", "Supervisor", "Target", "on"]
+__all__ = [
+    "Held",
+    "Instrument",
+    "Statistics",
+    "Supervisor",
+    "Target",
+    "on",
+    "verb",
+]

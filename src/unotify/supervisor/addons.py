@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from unotify.calls import Call, Condition, as_where
 from unotify.errors import Conflict
 
-__all__ = ["Mark", "on", "registrations_of"]
+__all__ = ["Mark", "on", "registrations_of", "verb", "verbs_of"]
 
 H = TypeVar("H", bound=Callable[..., Any])
 _MARKS = "__unotify_marks__"
+_VERBS = "__unotify_verbs__"
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,50 @@ def on(
     return decorate
 
 
+def verb(name: str) -> Callable[[H], H]:
+    """Mark a function or method as what a policy's verb *name* does, for :meth:`Supervisor.add`.
+
+    It takes the call and the verb's parameters; see :meth:`Supervisor.add_verb`.
+    """
+
+    def decorate(handler: H) -> H:
+        setattr(handler, _VERBS, (*getattr(handler, _VERBS, ()), name))
+        return handler
+
+    return decorate
+
+
+def verbs_of(addon: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The names of verbs, and what does them, in a module or on an object."""
+    for name, names in _marked(addon, _VERBS).items():
+        for verb_name in names:
+            yield verb_name, getattr(addon, name)
+
+
 def registrations_of(addon: object) -> Iterator[tuple[Callable[..., Any], Mark]]:
     """The marked functions of a module or the marked methods of an object, as defined.
 
     Raises:
         Conflict: There are none, which is never what was meant.
     """
-    found: dict[str, list[Mark]] = {}
-    # vars() keeps the order of definition; dir() would sort.
-    owners = [addon] if hasattr(addon, "__spec__") else [*reversed(type(addon).__mro__)]
-    for owner in owners:
-        for name, value in list(vars(owner).items()):
-            if marks := getattr(value, _MARKS, None):
-                found[name] = marks  # a subclass replaces the marks with the method
+    found: dict[str, list[Mark]] = _marked(addon, _MARKS)
     for name, marks in found.items():
         # Decorators stack from the bottom up; the topmost is asked first.
         for mark in reversed(marks):
             yield getattr(addon, name), mark
-    if not found:
+    if not found and not _marked(addon, _VERBS):
         raise Conflict(
             f"{getattr(addon, '__name__', None) or type(addon).__name__} has no handlers",
             hint="mark functions with @unotify.on(...)",
         )
+
+
+def _marked(addon: object, mark: str) -> dict[str, Any]:
+    found = {}
+    # vars() keeps the order of definition; dir() would sort.
+    owners = [addon] if hasattr(addon, "__spec__") else [*reversed(type(addon).__mro__)]
+    for owner in owners:
+        for name, value in list(vars(owner).items()):
+            if marks := getattr(value, mark, None):
+                found[name] = marks  # a subclass replaces the marks with the method
+    return found

@@ -37,7 +37,7 @@ from unotify.protocol.codec import pad_response
 from unotify.supervisor.faults import fault_of, refusal_of, require_reply
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instruments
-from unotify.supervisor.router import Router, Step, require_seconds
+from unotify.supervisor.router import Onward, Router, Step, require_seconds
 from unotify.supervisor.statistics import Counters, Statistics
 from unotify.supervisor.target import Target
 
@@ -170,6 +170,8 @@ class Engine:
                     with self.lock:  # the deadline of the handler before is not this one's
                         self.watched.pop(call.exchange, None)
                 decision = step.handler(call)
+                if type(decision) is Onward:
+                    break
                 if decision is not None:
                     require_reply(decision, name)
                     break
@@ -182,6 +184,8 @@ class Engine:
                     self.on_spare(*follower)
                 raise
             return follower
+        if type(decision) is Onward:
+            return self._ask(source, call, decision.steps, started)
         return self.decided(source, call, decision, name, started, steps[position + 1 :])
 
     def decided(
@@ -204,6 +208,8 @@ class Engine:
         """Act on what the only handler returned, whatever it is."""
         if answer is None:
             return self.decided(source, call, self.unhandled, _NOBODY, started)
+        if type(answer) is Onward:
+            return self._ask(source, call, answer.steps, started)
         try:
             require_reply(answer, step.name)
         except LocalProtocolError as error:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from unotify.calls import Call
 from unotify.errors import HandlerFault
 from unotify.protocol import Reply
+
+if TYPE_CHECKING:
+    from unotify.supervisor.judging import Judgement
 
 __all__ = ["EVENTS", "Instrument", "Instruments"]
 
@@ -26,6 +29,9 @@ class Instrument:
     def received(self, call: Call) -> None:
         """A notification was received."""
 
+    def judged(self, call: Call, judgement: Judgement) -> None:
+        """A policy said what is to be done; `deciding` follows, if that is a reply."""
+
     def held(self, call: Call) -> None:
         """A handler put the call on hold."""
 
@@ -42,7 +48,7 @@ class Instrument:
         """A handler raised, timed out or returned nonsense."""
 
 
-EVENTS: Final = ("received", "held", "deciding", "replied", "gone", "fault")
+EVENTS: Final = ("received", "judged", "held", "deciding", "replied", "gone", "fault")
 
 
 class Instruments:
@@ -57,6 +63,7 @@ class Instruments:
 
     present: bool
     received: tuple[Callable[..., None], ...]
+    judged: tuple[Callable[..., None], ...]
     held: tuple[Callable[..., None], ...]
     deciding: tuple[Callable[..., None], ...]
     replied: tuple[Callable[..., None], ...]

@@ -18,11 +18,20 @@ from typing import Any, TypeAlias
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
-from unotify.bpf import Or, Program, RegisterPredicate, compile_filter, evaluate
+from unotify.bpf import Always, Or, Program, RegisterPredicate, compile_filter, evaluate
 from unotify.calls import Call, Condition, UnknownCall, Where, as_where, call_class, class_for
 from unotify.errors import Conflict, UnknownName
 
-__all__ = ["Handler", "Registration", "Route", "Router", "Step", "register", "require_seconds"]
+__all__ = [
+    "Handler",
+    "Onward",
+    "Registration",
+    "Route",
+    "Router",
+    "Step",
+    "register",
+    "require_seconds",
+]
 
 Handler: TypeAlias = Callable[[Any], Any]
 """Takes a call, returns a reply, a hold, or None for "not mine"."""
@@ -110,6 +119,13 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Onward:
+    """Returned by a step instead of a reply: these are asked, in order, in place of the rest."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """What is done with one (architecture, number).
 
@@ -143,6 +159,8 @@ class Router:
         self.registrations: list[Registration] = []
         self.routes: dict[tuple[int, int], Route] = {}
         """What :meth:`route` has found so far."""
+        self.before: Callable[[tuple[Step, ...]], Step] | None = None
+        """Makes what stands before the handlers of each call, and of those that have none."""
 
     def add(self, registrations: Iterable[Registration]) -> None:
         """Append *registrations*; conditions that some architecture cannot express are refused."""
@@ -176,6 +194,18 @@ class Router:
             bad_arch=Action.KILL_PROCESS,
         )
 
+    def wanted(self, arch: Arch, call: str) -> RegisterPredicate | None:
+        """Where some handler wants to be asked about *call* on *arch*; ``None``: nowhere."""
+        predicates = []
+        for registration in self.registrations:
+            if registration.call == call:
+                if registration.where is None:
+                    return Always()
+                predicates.append(registration.where.lower(arch))
+        if not predicates:
+            return None
+        return predicates[0] if len(predicates) == 1 else Or(tuple(predicates))
+
     def _verdicts(self, arch: Arch) -> dict[int, Any]:
         wanted: dict[int, list[RegisterPredicate] | None] = {}
         for registration in self.registrations:
@@ -200,7 +230,7 @@ class Router:
     def _find(self, audit: int, nr: int) -> Route:
         identity = tables.identify(audit, nr)
         if identity.arch is None or identity.name is None:
-            return Route(UnknownCall, identity.arch or self.architectures[0], ())
+            return Route(UnknownCall, identity.arch or self.architectures[0], self._all(()))
         arch, name = identity.arch, identity.name
         steps = tuple(
             Step(
@@ -212,4 +242,7 @@ class Router:
             for registration in self.registrations
             if registration.call == name
         )
-        return Route(class_for(name, arch), arch, steps)
+        return Route(class_for(name, arch), arch, self._all(steps))
+
+    def _all(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        return steps if self.before is None else (self.before(steps),)

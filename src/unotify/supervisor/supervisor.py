@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import inspect
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import FilterFlag, ListenerFlag
@@ -19,14 +19,18 @@ from unotify.errors import Conflict, Unsupported
 from unotify.kernel import default_kernel
 from unotify.kernel.interface import Kernel, Listener, Spawned
 from unotify.protocol import Fail, Return
-from unotify.supervisor.addons import registrations_of
+from unotify.supervisor.addons import registrations_of, verbs_of
 from unotify.supervisor.deadlines import Deadlines
 from unotify.supervisor.engine import Engine, FixedReply, Source
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instrument
+from unotify.supervisor.policies import Policies, policies_of
 from unotify.supervisor.readers import Readers
 from unotify.supervisor.router import Router, register, require_seconds
 from unotify.supervisor.statistics import Statistics
+
+if TYPE_CHECKING:
+    from unotify.supervisor.judging import Judge, Judgement
 
 __all__ = ["Supervisor"]
 
@@ -60,11 +64,17 @@ class Supervisor:
         embedded: Start no threads: the caller waits for :meth:`fileno` and
             calls :meth:`process_pending`. Deadlines then run only in there.
         kernel: The kernel to use; the running Linux by default.
+        policy: Rules that come before all handlers: a `Policy`, the path of a policy
+            file, or several of them. A stack is as strict as each of its policies.
+        weights: How often each call is made, by number; the filter finds hot calls sooner.
+        dry_run: Tell instruments what *policy* would do, and let every call go on;
+            handlers are not asked. It protects nothing.
     """
 
     def __init__(
         self,
         *,
+        policy: Policies = (),
         unhandled: FixedReply = Fail(errno.EPERM),  # noqa: B008 - frozen
         fault_reply: FixedReply = Fail(errno.EPERM),  # noqa: B008 - frozen
         deadline: float | None = None,
@@ -72,6 +82,8 @@ class Supervisor:
         readers: int = 32,
         embedded: bool = False,
         kernel: Kernel | None = None,
+        weights: Mapping[Arch, Mapping[int, float]] | None = None,
+        dry_run: bool = False,
     ) -> None:
         for name, reply in (("unhandled", unhandled), ("fault_reply", fault_reply)):
             if not isinstance(reply, FixedReply):
@@ -82,10 +94,26 @@ class Supervisor:
         if readers < 2:
             raise Conflict("readers= is at least 2: one leads and one stands by")
         self.kernel = default_kernel() if kernel is None else kernel
+        policies = policies_of(policy, self.kernel.arch)
+        if dry_run and not policies:
+            raise Conflict("dry_run= is about a policy, and there is none")
+        if policies and architectures is not None:
+            raise Conflict("architectures= are those of the policy")
+        self._judge: Judge | None = None
+        if policies:
+            # Only now: those who have handlers alone do not wait for it to be imported.
+            from unotify.supervisor.judging import Judge
+
+            self._judge = Judge(policies, self._judged, unhandled=unhandled, dry_run=dry_run)
+            architectures = self._judge.architectures
         self._router = Router(tuple(architectures or self.kernel.architectures))
+        if self._judge is not None:
+            self._router.before = self._judge.step
         self._engine = Engine(
             self._router, unhandled=unhandled, fault_reply=fault_reply, deadline=deadline
         )
+        self._weights = weights
+        self._program: Program | None = None
         self._embedded = embedded
         self._readers = Readers(self.kernel, self._engine, most=readers)
         self._engine.on_spare = self._spare
@@ -127,10 +155,48 @@ class Supervisor:
         return decorate
 
     def add(self, *addons: object) -> None:
-        """Register all handlers of modules or objects: what :func:`unotify.on` has marked."""
+        """Register all handlers of modules or objects: what :func:`unotify.on` has marked.
+
+        And what :func:`unotify.verb` has.
+        """
         for addon in addons:
             for handler, mark in registrations_of(addon):
                 self._add(handler, mark.calls, mark.where, mark.deadline)
+            for name, function in verbs_of(addon):
+                self.add_verb(name, function)
+
+    def add_verb(self, name: str, function: Callable[[Any, Mapping[str, Any]], Any]) -> None:
+        """Say what a policy's verb *name* does, such as ``perform``.
+
+        Args:
+            name: As it stands after ``do``.
+            function: Takes the call and the verb's parameters, and returns as a handler
+                does: ``None`` is "not mine".
+
+        Raises:
+            Conflict: There is no policy, or the verb has a function already.
+        """
+        if self._judge is None:
+            raise Conflict(f"the verb {name} is a policy's, and this supervisor has none")
+        if name in self._judge.verbs:
+            raise Conflict(f"there are two handlers for the verb {name}")
+        if not callable(function):
+            raise Conflict(f"a verb is a function of a call and parameters, not {function!r}")
+        self._judge.verbs[name] = self._adapt_verb(function)
+
+    def _adapt_verb(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        # As of handlers: what unotify.aio needs to know is whether it is a coroutine.
+        if not inspect.iscoroutinefunction(function):
+            return function
+
+        def act(call: Call, parameters: Mapping[str, Any]) -> Any:
+            async def handler(call: Call) -> Any:
+                return await function(call, parameters)
+
+            return self._adapt(handler)(call)
+
+        self._adapt(function)
+        return act
 
     def _add(
         self,
@@ -139,6 +205,7 @@ class Supervisor:
         where: Condition | None,
         deadline: float | None,
     ) -> None:
+        self._program = None
         self._router.add(
             register(calls, self._adapt(handler), where=where, deadline=deadline, named=handler)
         )
@@ -153,8 +220,20 @@ class Supervisor:
         return handler
 
     def program(self) -> Program:
-        """The filter as compiled from the handlers so far."""
-        return self._router.program()
+        """The filter as compiled from the policies, and from the handlers so far."""
+        if self._judge is None:
+            return self._router.program()
+        if self._program is None:
+            self._program = self._judge.compile(self._router.wanted, self._weights)
+        return self._program
+
+    def _judged(self, call: Call, judgement: Judgement) -> None:
+        instruments = self._engine.instruments
+        if instruments.judged:
+            instruments.tell(instruments.judged, call, judgement)
+
+    def _check_policies(self) -> FilterFlag:
+        return FilterFlag(0) if self._judge is None else self._judge.check()
 
     # -- programs ------------------------------------------------------------
 
@@ -186,6 +265,8 @@ class Supervisor:
             FileNotFoundError, PermissionError: As ``Popen``: no such program.
             AlreadySupervised: A filter of an ancestor has a listener (F4).
             KernelError: The kernel refused the filter.
+            PolicyError: The policy says what cannot be done, such as a verb without a
+                handler.
         """
         return self._adopt(
             self._spawn(args, no_new_privs=no_new_privs, wait_killable=wait_killable, **options)
@@ -200,9 +281,11 @@ class Supervisor:
         **options: Any,
     ) -> Spawned:
         self._require_open()
+        flags = self._check_policies()
         return self.kernel.spawn(
             self.program().encode(),
             args,
+            flags=flags,
             preferred=FilterFlag.WAIT_KILLABLE_RECV if wait_killable else FilterFlag(0),
             no_new_privs=no_new_privs,
             popen_options=options,
@@ -267,6 +350,7 @@ class Supervisor:
                 "this listener's filter is on this process: a supervisor cannot be its own target",
                 hint="start the target as another process, or supervise from one started before",
             )
+        self._check_policies()
         self._serve(listener, [])
 
     def _serve(self, listener: Listener, backlog: list[bytes]) -> None:

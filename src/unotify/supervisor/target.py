@@ -51,6 +51,79 @@ class Target:
         return self._open().comm()
 
     @property
+    def uid(self) -> int:
+        """Its effective user id, as the supervisor's user namespace numbers it."""
+        return self._open().ids()[0]
+
+    @property
+    def gid(self) -> int:
+        """Its effective group id, as the supervisor's user namespace numbers it."""
+        return self._open().ids()[1]
+
+    @property
+    def exe(self) -> str:
+        """The path of the program that it runs, as seen from here."""
+        return self._open().exe()
+
+    @property
+    def cgroup(self) -> str:
+        """Its path in the unified hierarchy of cgroups; empty without one."""
+        return self._open().cgroup()
+
+    @property
+    def started(self) -> int:
+        """When its process started, in clock ticks: with `pid`, a name that is not reused."""
+        return self._open().started()
+
+    def fd_kind(self, fd: int) -> str:
+        """What kind of thing its descriptor *fd* is open on; marks the call.
+
+        ``file``, ``directory``, ``socket``, ``pipe``, ``char``, ``block``, ``anon`` for what
+        has no name (an eventfd, a pidfd ...), or ``none``. Another thread may put something
+        else there meanwhile.
+        """
+        self._exchange.memory_read = True
+        return self._open().fd_kind(fd)
+
+    def fd_path(self, fd: int) -> str:
+        """What its descriptor *fd* is open on, as ``/proc/PID/fd`` says; marks the call.
+
+        Empty if it is not open.
+        """
+        self._exchange.memory_read = True
+        return self._open().fd_path(fd)
+
+    def resolve(
+        self, path: bytes, *, dirfd: int = -100, follow: bool = True, in_root: bool = False
+    ) -> str:
+        """Tell what *path* names, as seen from its root, links and ``..`` followed; marks the call.
+
+        The last component need not exist. It may have been renamed by the time of the answer.
+
+        Args:
+            path: As the target gave it; empty names *dirfd* itself.
+            dirfd: Its descriptor that a relative path starts at; -100 for its directory.
+            follow: Whether a link in the last component is followed.
+            in_root: Take *dirfd* as the root of the walk (RESOLVE_IN_ROOT).
+
+        Raises:
+            Refused: The kernel would refuse the path too; propagates as its errno.
+            TargetGone: It does not wait any more.
+            KernelError: The supervisor has no ptrace rights over it.
+        """
+        self._exchange.memory_read = True
+        return self._open().resolve(path, dirfd=dirfd, follow=follow, in_root=in_root)
+
+    def kill(self) -> None:
+        """Kill its process.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            KernelError: EPERM: it is another user's.
+        """
+        self._open().kill()
+
+    @property
     def observer(self) -> Memory:
         """Its memory, without marking the call; for those who only look."""
         return self._open().memory

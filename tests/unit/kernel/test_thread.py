@@ -13,7 +13,7 @@ import pytest
 from unotify.abi.types import Tid
 from unotify.errors import KernelError, TargetGone
 from unotify.kernel import thread as module
-from unotify.kernel._libc import SYS_PIDFD_GETFD, SYS_PIDFD_OPEN
+from unotify.kernel._libc import SYS_PIDFD_GETFD, SYS_PIDFD_OPEN, SYS_PIDFD_SEND_SIGNAL
 from unotify.kernel.thread import PIDFD_THREAD, LinuxThread
 
 ME = Tid(os.getpid())
@@ -191,3 +191,75 @@ def test_a_closed_thread_goes_at_once() -> None:
     thread.close()
     del thread
     assert gc.collect() == 0
+
+
+def test_who_a_thread_is() -> None:
+    """Ids, program, cgroup and start are what /proc says; asked about twice (P8)."""
+    with LinuxThread(ME, Waits()) as thread:
+        assert thread.ids() == (os.geteuid(), os.getegid())
+        assert thread.exe() == os.readlink("/proc/self/exe")
+        assert thread.started() > 0
+        assert thread.cgroup() in ("", *_cgroups())
+        assert thread.resolve(b"/..", dirfd=-100, follow=True) == "/"
+    for look in (LinuxThread.ids, LinuxThread.exe, LinuxThread.cgroup):
+        with LinuxThread(ME, Waits(0)) as thread, pytest.raises(TargetGone):
+            look(thread)
+    with LinuxThread(ME, Waits(1)) as thread, pytest.raises(TargetGone):
+        thread.resolve(b"/", dirfd=-100, follow=True)
+
+
+def _cgroups() -> list[str]:
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return [line[3:] for line in lines if line.startswith("0::")]
+
+
+def test_kinds_of_descriptors(tmp_path: Path) -> None:
+    """What is open there; nothing is "none", a directory has its name."""
+    reading, writing = os.pipe()
+    kinds = {
+        "file": os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT),
+        "directory": os.open(tmp_path, os.O_RDONLY),
+        "char": os.open(os.devnull, os.O_RDONLY),
+        "anon": os.eventfd(0),
+        "pipe": reading,
+    }
+    try:
+        with LinuxThread(ME, Waits()) as thread:
+            assert {kind: thread.fd_kind(fd) for kind, fd in kinds.items()} == {
+                kind: kind for kind in kinds
+            }
+            assert thread.fd_path(kinds["directory"]) == str(tmp_path.resolve())
+            assert thread.fd_path(-100) == os.getcwd()
+            assert [thread.fd_kind(fd) for fd in (-1, 987)] == ["none", "none"]
+            assert [thread.fd_path(fd) for fd in (-1, 987)] == ["", ""]
+        for look in (LinuxThread.fd_kind, LinuxThread.fd_path):
+            with LinuxThread(ME, Waits(0)) as thread, pytest.raises(TargetGone):
+                look(thread, reading)
+    finally:
+        for fd in (*kinds.values(), writing):
+            os.close(fd)
+
+
+def test_killing_goes_through_the_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P8: no number is ever killed, which may be somebody else by then."""
+    calls = Calls()
+    killed: list[tuple[int, ...]] = []
+
+    def made(number: int, *arguments: int) -> int:
+        if number == SYS_PIDFD_SEND_SIGNAL:
+            killed.append(arguments)
+            return answers.pop()
+        return calls(number, *arguments)
+
+    answers = [-errno.EPERM, -errno.ESRCH, 0]
+    monkeypatch.setattr(module, "syscall", made)
+    with LinuxThread(ME, Waits()) as thread:
+        thread.kill()
+        assert killed == [(thread.fileno(), 9, 0, 0)]
+        with pytest.raises(TargetGone):
+            thread.kill()
+        with pytest.raises(KernelError, match="pidfd_send_signal"):
+            thread.kill()
+    with LinuxThread(ME, Waits(0)) as thread, pytest.raises(TargetGone):
+        thread.kill()
+    assert len(killed) == 3

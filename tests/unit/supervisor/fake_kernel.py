@@ -317,6 +317,39 @@ class FakeThread:
         self._check()
         return "fake"
 
+    def ids(self) -> tuple[int, int]:
+        self._check()
+        return self._kernel.ids
+
+    def started(self) -> int:
+        self._check()
+        return self._kernel.started
+
+    def exe(self) -> str:
+        self._check()
+        return self._kernel.exe
+
+    def cgroup(self) -> str:
+        self._check()
+        return "/fake.slice"
+
+    def fd_kind(self, fd: int) -> str:
+        self._check()
+        return "none" if fd not in self._kernel.fds else "file"
+
+    def fd_path(self, fd: int) -> str:
+        self._check()
+        return self._kernel.fds.get(fd, "")
+
+    def resolve(self, path: bytes, *, dirfd: int, follow: bool, in_root: bool = False) -> str:
+        self._kernel.resolved.append((path, dirfd, follow, in_root))
+        self._check()
+        return self._kernel.names.get(path, path.decode())
+
+    def kill(self) -> None:
+        self._check()
+        self._kernel.killed.append(self.tgid)
+
     def steal_fd(self, fd: int) -> int:
         self._check()
         return fd + 1000
@@ -365,6 +398,15 @@ class FakeKernel:
         self.spawns: list[dict[str, Any]] = []
         self.backlog: Callable[[FakeListener], list[bytes]] = lambda _: []
         self.stalls = 0
+        self.ids = (1000, 100)
+        self.exe = "/usr/bin/fake"
+        self.started = 7
+        self.fds: dict[int, str] = {}
+        """Each target's descriptors, and what they are open on."""
+        self.names: dict[bytes, str] = {}
+        """What paths resolve to, where that is not the path itself."""
+        self.resolved: list[tuple[bytes, int, bool, bool]] = []
+        self.killed: list[int] = []
 
     def tell(self) -> None:
         """Something has changed; the lock is held."""

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.unit.supervisor.rig import Rig
+from unotify.abi.arch import Arch
 from unotify.calls import Call, Getpid, OpenAt, TargetPath
 from unotify.errors import HandlerFault
+from unotify.policy.model import Policy, Verb, Verdict
 from unotify.protocol import Continue, Fail, Return
 from unotify.supervisor import Instrument
 from unotify.supervisor.instruments import EVENTS, Instruments
@@ -24,6 +26,9 @@ class Everything(Instrument):
 
     def received(self, call: Call) -> None:
         self.events.append(("received", call.call_name))
+
+    def judged(self, call: Call, judgement: object) -> None:
+        self.events.append(("judged", str(judgement)))
 
     def held(self, call: Call) -> None:
         self.events.append(("held", call.call_name))
@@ -132,7 +137,8 @@ def test_an_instrument_that_raises_is_removed(
 
     broken: Instrument = type("Broken", (Instrument,), {event: fail})()
     look = Everything()
-    supervisor = rig.supervise()
+    policy = Policy((), Verdict(Verb.DENY), (Arch.X86_64,))
+    supervisor = rig.supervise(policy=policy) if event == "judged" else rig.supervise()
     supervisor.add_instrument(broken)
     supervisor.add_instrument(look)
     instruments = supervisor._engine.instruments
@@ -144,7 +150,8 @@ def test_an_instrument_that_raises_is_removed(
             rig.listener.interrupt(rig.listener.sent[call.exchange.id])
         return supervisor.hold(call, deadline=1000) if event == "held" else Return(1)
 
-    supervisor.on(Getpid)(handler)
+    if event != "judged":
+        supervisor.on(Getpid)(handler)
     rig.notify("getpid")
     rig.settled(lambda: broken not in instruments._all)
     supervisor._engine.expire(1 << 62)

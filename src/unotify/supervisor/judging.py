@@ -1,0 +1,300 @@
+"""Policies over handlers: what rules say of a call that was notified.
+
+Theory of operation. Each call that a policy's filter half leaves open comes here first: one
+step, before all handlers. It evaluates the rules of each policy, in full, with the same
+model that the filter was proved against. A policy *says* what its first matching rule
+says, or else its default; but where Python handlers want the call and no rule matches,
+they come before that default, and the policy is *open*.
+
+Of what several policies say the strictest counts (`unotify.policy.stacking.severity`), the
+first among equals. If that is for handlers to decide, the step names whom to ask next, in
+an `Onward`, and the last of them is what happens when nobody takes the call:
+
+1. if some policy is open: Python handlers, then the defaults of the open ones;
+2. the handlers of verbs;
+3. if no policy is open: Python handlers;
+4. the supervisor's ``unhandled`` reply, if a rule had asked somebody; else the call goes on.
+
+So nothing acts for the target that one of the policies refuses.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from unotify.abi import tables
+from unotify.abi.arch import Arch
+from unotify.abi.seccomp import Action, FilterFlag
+from unotify.bpf import Program, SeccompData, evaluate, simulate
+from unotify.calls import Call
+from unotify.errors import Error, NotExpressible, RacyContinue, TargetError
+from unotify.policy.compiling import Handlers, action_of
+from unotify.policy.deciding import Decision, decide
+from unotify.policy.model import Policy, Rule, Verb, Verdict
+from unotify.policy.stacking import architectures, compile_stack, severity
+from unotify.protocol import Continue, Fail, Reply, Return
+from unotify.supervisor.checking import check, filter_flags
+from unotify.supervisor.counters import Counters
+from unotify.supervisor.facts import CallFacts
+from unotify.supervisor.router import Onward, Step
+
+__all__ = ["Judge", "Judgement", "VerbHandler"]
+
+VerbHandler: TypeAlias = Callable[[Any, Mapping[str, Any]], Any]
+"""Takes a call and the verb's parameters; returns as a handler does."""
+
+_NAME: Final = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What policies said of one call, for those who watch.
+
+    Attributes:
+        policy: The one that decided.
+        rule: Its rule, or ``None``: its default, or what it says of unknown calls.
+        verdict: What is to be done.
+        by_kernel: Whether the filter decides it; the supervisor then sees it in a dry run only.
+        dry_run: Nothing of it is done: the call goes on.
+    """
+
+    policy: Policy
+    rule: Rule | None
+    verdict: Verdict
+    by_kernel: bool = False
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        by = "no rule" if self.rule is None else f"rule {self.rule}"
+        return f"{self.verdict} by {by}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Saying:
+    """What one policy says of one call.
+
+    Attributes:
+        read: Memory was read for it.
+        open: No rule matches, and handlers come before the default.
+    """
+
+    policy: Policy
+    decision: Decision
+    read: bool
+    open: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.decision.verdict
+
+
+class Judge:
+    """Evaluates policies for the calls of one supervisor.
+
+    Args:
+        policies: In order.
+        tell: Is told of each judgement.
+        unhandled: What a call gets that a rule gave to handlers and none took.
+        dry_run: Judge, tell, and let the call go on.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        tell: Callable[[Call, Judgement], None],
+        *,
+        unhandled: Fail | Return,
+        dry_run: bool = False,
+    ) -> None:
+        self.policies = tuple(policies)
+        self.dry_run = dry_run
+        self.verbs: dict[str, VerbHandler] = {}
+        self.program: Program | None = None
+        """What the kernel would run, for a dry run to tell what it would decide."""
+        self._tell = tell
+        self._unhandled = unhandled
+        self._counters = Counters()
+
+    @property
+    def architectures(self) -> tuple[Arch, ...]:
+        """All that one of the policies looks at."""
+        return architectures(self.policies)
+
+    def check(self) -> FilterFlag:
+        """See to it that all can be done; returns the flags that the filter is to have."""
+        if not self.dry_run:
+            check(self.policies, self.verbs)
+        return filter_flags(self.policies)
+
+    def compile(
+        self, handlers: Handlers, weights: Mapping[Arch, Mapping[int, float]] | None
+    ) -> Program:
+        """The filter, proved; in a dry run one that notifies all that it would not allow."""
+        program = compile_stack(self.policies, handlers=handlers, weights=weights)
+        if not self.dry_run:
+            return program
+        self.program = program
+        return compile_stack(self.policies, handlers=handlers, weights=weights, dry_run=True)
+
+    def step(self, steps: tuple[Step, ...]) -> Step:
+        """What stands before the handlers *steps* of one call."""
+        decide = self._try if self.dry_run else self._judge
+
+        def judge(call: Call) -> Any:
+            return decide(call, steps)
+
+        return Step(judge, _NAME, None, None)
+
+    # -- for real ------------------------------------------------------------
+
+    def _judge(self, call: Call, steps: tuple[Step, ...]) -> Reply | Onward:
+        asked = tuple(
+            step
+            for step in steps
+            if step.predicate is None
+            or evaluate(step.predicate, call.exchange.args, bits=call.arch.bits)
+        )
+        sayings = self._sayings(call, bool(asked))
+        said = min(
+            (saying for saying in sayings if not saying.open),
+            key=lambda saying: severity(saying.verdict),
+            default=None,
+        )
+        if said is not None and severity(said.verdict) < severity(_NOTIFY):
+            return self._refuse(call, said)
+        undecided = [saying for saying in sayings if saying.open]
+        given = [s for s in sayings if not s.open and severity(s.verdict) == severity(_NOTIFY)]
+        if not undecided and not given:
+            return self._let_go(call, sayings)
+        return self._onward(sayings, undecided, given, asked)
+
+    def _sayings(self, call: Call, asked: bool) -> list[_Saying]:
+        facts = CallFacts(call, self._counters)
+        exchange = call.exchange
+        sayings = []
+        for number, policy in enumerate(self.policies):
+            # Each answers for what it has read itself; the mark stays on the call.
+            before, exchange.memory_read = exchange.memory_read, False
+            facts.policy = number
+            try:
+                decision = _decide(policy, call, facts)
+                read = exchange.memory_read
+            finally:
+                exchange.memory_read = before or exchange.memory_read
+            known = decision.rule is None and bool(call.call_name)
+            sayings.append(_Saying(policy, decision, read, asked and known))
+        return sayings
+
+    def _onward(
+        self,
+        sayings: list[_Saying],
+        undecided: list[_Saying],
+        given: list[_Saying],
+        asked: tuple[Step, ...],
+    ) -> Onward:
+        def by_default(call: Call) -> Reply | None:
+            said = min(undecided, key=lambda saying: severity(saying.verdict))
+            if severity(said.verdict) < severity(_NOTIFY):
+                return self._refuse(call, said)
+            return None
+
+        def at_last(call: Call) -> Reply:
+            if given or any(s.verdict.verb is Verb.NOTIFY for s in undecided):
+                return self._unhandled
+            return self._let_go(call, sayings)
+
+        verbs = [self._verb_step(saying) for saying in given if saying.verdict.verb is Verb.ACT]
+        steps = (
+            [*asked, Step(by_default, _NAME, None, None), *verbs] if undecided else [*verbs, *asked]
+        )
+        return Onward((*steps, Step(at_last, _NAME, None, None)))
+
+    def _verb_step(self, saying: _Saying) -> Step:
+        verdict = saying.verdict
+        act = self.verbs[verdict.handler or ""]
+
+        def perform(call: Call) -> Any:
+            self._say(call, saying)
+            return act(call, verdict.parameters)
+
+        return Step(perform, verdict.handler or "", None, None)
+
+    def _refuse(self, call: Call, saying: _Saying) -> Reply:
+        self._say(call, saying)
+        verdict = saying.verdict
+        match verdict.verb:
+            case Verb.RETURN:
+                return Return(verdict.value)
+            case Verb.KILL_PROCESS | Verb.KILL_THREAD:
+                # Of a thread alone nobody can be rid from outside.
+                call.caller.kill()
+                return Fail(errno.EPERM)
+        number = verdict.fails_with(call.call_name or None)
+        if number is None:
+            raise NotExpressible(
+                f"{saying.decision.rule or 'the default'}: only the kernel can "
+                f"{verdict.verb.value} a call, and it did not"
+            )
+        return Fail(number)
+
+    def _let_go(self, call: Call, sayings: Sequence[_Saying]) -> Continue:
+        reasons = []
+        for saying in sayings:
+            if saying.read:
+                because = saying.decision.because
+                if because is None:
+                    raise RacyContinue(
+                        f"{saying.decision.rule or 'the default'} would let {call.call_name} go on "
+                        "after its memory was read (C2)",
+                        hint='accept it: racy = true and because = "..."',
+                    )
+                reasons.append(because)
+        # What is told is what made a difference: a rule rather than a default.
+        self._say(call, next((s for s in sayings if s.decision.rule is not None), sayings[0]))
+        return Continue.racy(because="; ".join(dict.fromkeys(reasons))) if reasons else Continue()
+
+    def _say(self, call: Call, saying: _Saying) -> None:
+        self._tell(call, Judgement(saying.policy, saying.decision.rule, saying.verdict))
+
+    # -- as if ---------------------------------------------------------------
+
+    def _try(self, call: Call, steps: tuple[Step, ...]) -> Reply:
+        exchange = call.exchange
+        try:
+            sayings = self._sayings(call, False)
+        except (Error, OSError) as error:
+            number = error.errno if isinstance(error, TargetError) else errno.EPERM
+            failed = Verdict(Verb.FAIL, errno=number)
+            judgement = Judgement(self.policies[0], None, failed, False, True)
+        else:
+            judgement = self._would(call, sayings)
+        self._tell(call, judgement)
+        return Continue.racy(because="dry run") if exchange.memory_read else Continue()
+
+    def _would(self, call: Call, sayings: list[_Saying]) -> Judgement:
+        exchange = call.exchange
+        action = None
+        if self.program is not None:
+            data = SeccompData(exchange.nr, exchange.audit, exchange.args)
+            action = simulate(self.program, data)
+        by_kernel = action is not None and action != Action.USER_NOTIF
+        said = min(sayings, key=lambda saying: severity(saying.verdict))
+        if by_kernel:
+            # Of a stack it may be another than the strictest, which a look would have found.
+            name = call.call_name or None
+            said = next((s for s in sayings if action_of(s.verdict, name) == action), said)
+        return Judgement(said.policy, said.decision.rule, said.verdict, by_kernel, True)
+
+
+_NOTIFY: Final = Verdict(Verb.NOTIFY)
+
+
+def _decide(policy: Policy, call: Call, facts: CallFacts) -> Decision:
+    # The typed call of an unknown architecture pretends to be of a known one.
+    identity = tables.identify(call.exchange.audit, call.exchange.nr)
+    if identity.arch not in policy.architectures:
+        return Decision(None, policy.bad_arch)
+    return decide(policy, call, facts)

@@ -1,0 +1,173 @@
+"""What a path names, on directories of the test's own and on this process's /proc."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from unotify.abi.types import Tid
+from unotify.errors import Refused, TargetGone
+from unotify.kernel.resolve import AT_FDCWD, resolve
+
+ME = os.getpid()
+
+
+@pytest.fixture(name="tree")
+def _tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``a/b/`` with ``file``, and links; the current directory."""
+    tree = tmp_path.resolve()
+    (tree / "a/b").mkdir(parents=True)
+    (tree / "file").touch()
+    for name, target in {
+        "rel": "a/b",
+        "up": "a/b/../../file",
+        "abs": "/etc",
+        "loop": "loop",
+        "slash": "a/",
+        "dangling": "a/new",
+        "out": "/etc",
+        "stdin": "/proc/self/fd/0",
+    }.items():
+        (tree / name).symlink_to(target)
+    monkeypatch.chdir(tree)
+    return tree
+
+
+def ask(path: str, *, dirfd: int = AT_FDCWD, follow: bool = True, in_root: bool = False) -> str:
+    """Resolve for ourselves."""
+    return resolve(Tid(ME), ME, path.encode(), dirfd=dirfd, follow=follow, in_root=in_root)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor."""
+    fd = os.open(path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("file", "file"),
+        ("./a//b/./", "a/b"),
+        ("rel/../x", "a/x"),
+        ("up", "file"),
+        ("rel/new", "a/b/new"),
+        ("dangling", "a/new"),
+        ("slash/b", "a/b"),
+        ("", ""),
+        (".", ""),
+        ("new", "new"),
+    ],
+)
+def test_names_below_the_current_directory(tree: Path, path: str, name: str) -> None:
+    """Links and dots are followed; the last component may be missing."""
+    assert ask(path) == str(tree / name).rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/", "/"),
+        ("/..", "/"),
+        ("../" * 40 + "etc", "/etc"),
+        ("abs", "/etc"),
+        ("abs/no-such-file", "/etc/no-such-file"),
+        ("/proc/self", f"/proc/{ME}"),
+        ("/proc/thread-self", f"/proc/{ME}/task/{ME}"),
+        ("/proc/self/root/etc", "/etc"),
+        ("/proc/mounts", f"/proc/{ME}/mounts"),
+    ],
+)
+def test_names_from_the_root(tree: Path, path: str, name: str) -> None:
+    """Nothing is above the root, and self in procfs is the target."""
+    assert ask(path) == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("rel", "rel"), ("rel/", "a/b"), ("rel/.", "a/b"), ("loop", "loop")]
+)
+def test_a_last_link_that_is_not_followed(tree: Path, path: str, name: str) -> None:
+    """It is itself what is named, but for a slash after it."""
+    assert ask(path, follow=False) == str(tree / name)
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        ("loop", errno.ELOOP),
+        ("no/file", errno.ENOENT),
+        ("no/.", errno.ENOENT),
+        ("file/", errno.ENOTDIR),
+        ("file/x", errno.ENOTDIR),
+        ("file/..", errno.ENOTDIR),
+        ("x" * 300, errno.ENAMETOOLONG),
+    ],
+)
+def test_what_the_kernel_would_refuse(tree: Path, path: str, number: int) -> None:
+    """Has the errno that the call itself would have."""
+    with pytest.raises(Refused) as caught:
+        ask(path)
+    assert caught.value.errno == number
+
+
+def test_a_descriptor_to_start_at(tree: Path) -> None:
+    """For relative paths alone; empty names itself; one that is not there is EBADF."""
+    with opened(tree / "a") as fd:
+        assert ask("../file", dirfd=fd) == str(tree / "file")
+        assert ask("/etc", dirfd=fd) == "/etc"
+        assert ask("", dirfd=fd) == str(tree / "a")
+    with opened(tree / "file") as fd:
+        assert ask("", dirfd=fd) == str(tree / "file")
+    with pytest.raises(Refused) as caught:
+        ask("x", dirfd=987)
+    assert caught.value.errno == errno.EBADF
+
+
+def test_a_descriptor_as_the_root(tree: Path) -> None:
+    """RESOLVE_IN_ROOT: neither dots nor links nor a slash lead out."""
+    with opened(tree) as fd:
+        for path in ("/../a", "../../a", "a/../../a"):
+            assert ask(path, dirfd=fd, in_root=True) == str(tree / "a")
+        assert ask("out", dirfd=fd, in_root=True) == str(tree / "etc")
+
+
+def test_what_is_no_file(tree: Path) -> None:
+    """Links of procfs lead to pipes too, which have a name of their own."""
+    reading, writing = os.pipe()
+    try:
+        name = os.readlink(f"/proc/self/fd/{reading}")
+        assert ask(f"/proc/self/fd/{reading}") == name
+        assert ask("stdin", follow=False) == str(tree / "stdin")
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_bytes_that_are_no_text(tree: Path) -> None:
+    """They come back as Python spells them."""
+    name = b"\xff\xfe"
+    (tree / os.fsdecode(name)).touch()
+    found = resolve(Tid(ME), ME, name, dirfd=AT_FDCWD, follow=True)
+    assert os.fsencode(found) == bytes(tree) + b"/" + name
+
+
+def test_a_thread_that_is_gone() -> None:
+    """A dead number names nothing."""
+    with pytest.raises(TargetGone):
+        resolve(Tid(2**22 + 1), 1, b"/", dirfd=AT_FDCWD, follow=True)
+
+
+def test_no_descriptor_is_left(tree: Path) -> None:
+    """Whether it is found or refused."""
+    before = len(os.listdir("/proc/self/fd"))
+    for path in ("rel/../x", "loop", "no/file", "/proc/self/root/etc", "file/x"):
+        with suppress(Refused):
+            ask(path)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,177 @@
+"""What a policy may ask of a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.supervisor.fake_kernel import FakeKernel
+from unotify.abi.arch import Arch
+from unotify.calls import class_for
+from unotify.errors import BadAddress, NotExpressible
+from unotify.protocol import Exchange
+from unotify.supervisor.counters import Counters
+from unotify.supervisor.engine import Source
+from unotify.supervisor.facts import CallFacts
+
+PATH = 0x1000
+
+
+def facts_of(
+    kernel: FakeKernel,
+    name: str,
+    *args: int,
+    counters: Counters | None = None,
+    tid: int = 100,
+    **options: Any,
+) -> CallFacts:
+    """The facts of a call that waits."""
+    listener = kernel.listener()
+    pending = listener.notification(name, *args, tid=tid)
+    source = Source(listener, kernel)
+    exchange = Exchange(listener.accept(pending))
+    call = class_for(name, Arch.X86_64)(exchange, Arch.X86_64, source.open_target)
+    return CallFacts(call, counters or Counters(), **options)
+
+
+def test_who_calls() -> None:
+    """Ids, names and places are the kernel's; they leave no mark."""
+    kernel = FakeKernel()
+    facts = facts_of(kernel, "getpid")
+    assert (facts.uid, facts.gid, facts.pid, facts.tid) == (1000, 100, 100, 100)
+    assert (facts.comm, facts.exe, facts.cgroup) == ("fake", "/usr/bin/fake", "/fake.slice")
+    assert not facts.call.exchange.memory_read
+
+
+def test_one_state_for_all_looks() -> None:
+    """What was seen once is not looked at again, so that rules agree about it."""
+    kernel = FakeKernel()
+    facts = facts_of(kernel, "getpid")
+    before = facts.exe
+    kernel.exe = "/usr/bin/other"
+    assert facts.exe == before
+
+
+def test_looks_at_descriptors_mark_the_call() -> None:
+    """C2: another thread may put something else there."""
+    kernel = FakeKernel()
+    kernel.fds[5] = "/etc/motd"
+    for look in (lambda f: f.fd_path(5), lambda f: f.fd_kind(5)):
+        facts = facts_of(kernel, "read", 5)
+        assert look(facts) in ("/etc/motd", "file")
+        assert facts.call.exchange.memory_read
+    assert facts_of(kernel, "read").fd_path(6) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "argument", "expected"),
+    [
+        ("openat", (7, PATH, 0), "path", (7, True, False)),
+        ("openat", (-100, PATH, 0o400000), "path", (-100, False, False)),
+        ("openat", (-100, PATH, 0o300), "path", (-100, False, False)),
+        ("openat", (-100, PATH, 0o100), "path", (-100, True, False)),
+        ("open", (PATH,), "path", (-100, True, False)),
+        ("lstat", (PATH,), "path", (-100, False, False)),
+        ("unlinkat", (3, PATH, 0), "path", (3, False, False)),
+        ("linkat", (3, PATH, 4, PATH, 0), "oldpath", (3, False, False)),
+        ("linkat", (3, PATH, 4, PATH, 0x400), "oldpath", (3, True, False)),
+        ("linkat", (3, PATH, 4, PATH, 0x400), "newpath", (4, False, False)),
+        ("newfstatat", (3, PATH, 0, 0x100), "path", (3, False, False)),
+        ("newfstatat", (3, PATH, 0, 0), "path", (3, True, False)),
+        ("umount2", (PATH, 8), "target", (-100, False, False)),
+        ("mount", (0, PATH), "target", (-100, True, False)),
+        ("inotify_add_watch", (1, PATH, 0x02000000), "path", (-100, False, False)),
+        ("move_mount", (1, PATH, 2, PATH, 0x10), "to_path", (2, True, False)),
+        ("move_mount", (1, PATH, 2, PATH, 0x10), "from_path", (1, False, False)),
+    ],
+)
+def test_where_a_path_is_looked_up(
+    name: str, args: tuple[int, ...], argument: str, expected: tuple[int, bool, bool]
+) -> None:
+    """As the kernel does: from the call's descriptor, and the last link if it would."""
+    kernel = FakeKernel()
+    kernel.memory.pieces[PATH] = b"a/b\0"
+    kernel.names[b"a/b"] = "/home/a/b"
+    facts = facts_of(kernel, name, *args)
+    assert facts.resolved(argument) == "/home/a/b"
+    assert kernel.resolved == [(b"a/b", *expected)]
+    assert facts.call.exchange.memory_read
+
+
+def test_openat2_says_more_in_memory() -> None:
+    """Its flags, and whether its descriptor is the root."""
+    kernel = FakeKernel()
+    kernel.memory.pieces[PATH] = b"a\0"
+    kernel.memory.pieces[0x2000] = b"".join(
+        number.to_bytes(8, "little") for number in (0o400000, 0, 0x10)
+    )
+    facts_of(kernel, "openat2", 3, PATH, 0x2000, 24).resolved("path")
+    assert kernel.resolved == [(b"a", 3, False, True)]
+
+
+def test_a_path_that_is_not_there() -> None:
+    """NULL names the descriptor where the kernel takes it so; a string is no path."""
+    kernel = FakeKernel()
+    kernel.names[b""] = "/home"
+    assert facts_of(kernel, "utimensat", 3, 0, 0, 0).resolved("path") == "/home"
+    with pytest.raises(BadAddress):
+        facts_of(kernel, "open", 0).resolved("path")
+    with pytest.raises(NotExpressible):
+        facts_of(kernel, "mount").resolved("fstype")
+
+
+def test_counters_by_scope() -> None:
+    """One process, one program, one rule: each counts for itself."""
+    kernel, counters = FakeKernel(), Counters()
+
+    def count(scope: str, tid: int, key: str = "k") -> int:
+        return facts_of(kernel, "getpid", counters=counters, tid=tid).count(key, scope)
+
+    assert [count("process", tid) for tid in (1, 1, 2)] == [1, 2, 1]
+    assert [count("program", tid) for tid in (1, 2)] == [1, 2]
+    assert [count("rule", tid) for tid in (1, 2, 3)] == [1, 2, 3]
+    assert count("rule", 1, "other") == 1
+    kernel.exe = "/usr/bin/other"
+    assert count("program", 1) == 1
+    kernel.started += 1  # the number is used again
+    assert count("process", 1) == 1
+
+
+def test_memory_is_bounded() -> None:
+    """The counter that was used longest ago goes first, and none of another scope."""
+    counters = Counters(most=2)
+    for key in (1, 2, 1, 3):
+        counters.count("process", key)
+    counters.count("rule", 1)
+    assert counters.count("process", 1) == 3
+    assert counters.count("process", 2) == 1
+    assert counters.count("rule", 1) == 2
+    for key in (1, 2, 3):
+        assert counters.take("process", key, 1, 1, 0)
+    assert counters.take("process", 1, 1, 1, 0)
+    assert not counters.take("process", 3, 1, 1, 0)
+
+
+def test_buckets_fill_with_time() -> None:
+    """Burst first, then as many as the rate allows; time that goes back fills nothing."""
+    time = 0.0
+    kernel, counters = FakeKernel(), Counters()
+
+    def take() -> bool:
+        facts = facts_of(kernel, "getpid", counters=counters, clock=lambda: time)
+        return facts.take("k", "rule", 2, 3)
+
+    assert [take() for _ in range(4)] == [True, True, True, False]
+    time = 0.5
+    assert [take() for _ in range(2)] == [True, False]
+    time = 0.0
+    assert not take()
+    time = 100.0
+    assert [take() for _ in range(4)] == [True, True, True, False]
+
+
+def test_chance_is_what_it_is_given() -> None:
+    """So that a run can be repeated."""
+    assert facts_of(FakeKernel(), "getpid", chance=lambda: 0.25).random() == 0.25
+    assert 0 <= facts_of(FakeKernel(), "getpid").random() < 1
