@@ -15,12 +15,12 @@ instructions once, in order, and joins boxes that meet there and differ in one w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from unotify.abi.arch import Arch
+from unotify.bpf.arithmetic import OPERAND_X, Part, Value, compute, is_arithmetic, is_test, sides
 from unotify.bpf.checker import check_program
 from unotify.bpf.instructions import (
     ARCH_OFFSET,
@@ -33,25 +33,12 @@ from unotify.bpf.instructions import (
     Program,
 )
 from unotify.bpf.simulator import AUDIT_ARCH_LE, SeccompData
-from unotify.bpf.wordsets import (
-    EMPTY,
-    FULL,
-    WORDS,
-    Bit,
-    WordSet,
-    bit,
-    both,
-    differ,
-    masked,
-    set_of,
-    where,
-)
+from unotify.bpf.wordsets import FULL, WORDS, WordSet
 from unotify.errors import FilterTooLarge, NotExpressible
 
 __all__ = ["Box", "Path", "Region", "halves", "paths", "regions"]
 
 _DATA_SIZE: Final = 64
-_X: Final = 0x08  # the bit of an opcode that says: the operand is X
 _USUAL: Final = (Arch.X86_64, Arch.AARCH64, *Arch)
 
 _MOST: Final = 100_000
@@ -169,30 +156,12 @@ class Path:
         return self.box.witness()
 
 
-class _Part(NamedTuple):
-    """A word and some of its bits: ``word & mask``."""
-
-    word: int
-    mask: int
-
-
-class _Made(NamedTuple):
-    """32 bits, the lowest first, each made of the bits of one word."""
-
-    word: int
-    bits: tuple[Bit, ...]
-
-
-_Value: TypeAlias = int | _Part | _Made
-"""What a register can hold: a constant, or something made of one word."""
-
-
 class _State(NamedTuple):
     """Where a path has come to: what the registers hold, and which calls are here."""
 
-    a: _Value
-    x: _Value
-    memory: tuple[_Value, ...]
+    a: Value
+    x: Value
+    memory: tuple[Value, ...]
     box: Box
 
 
@@ -287,16 +256,18 @@ def _step(code: Sequence[Instruction], pc: int, state: _State) -> int | list[tup
     """What instruction *pc* does: the action that it returns, or where it leads."""
     op, jt, jf, k = code[pc]
     a, x = state.a, state.x
-    operand: _Value = x if op & _X else k
-    plain = op & ~_X
-    if plain in _TESTS:
-        sides = _split(state.box, a, plain, operand)
+    operand: Value = x if op & OPERAND_X else k
+    if is_test(op):
+        index, yes, no = sides(a, op, operand)
         # The first of the list is followed last.
-        ways = ((pc + 1 + jt, sides[0]), (pc + 1 + jf, sides[1]))
+        ways = (
+            (pc + 1 + jt, state.box.narrowed(index, yes)),
+            (pc + 1 + jf, state.box.narrowed(index, no)),
+        )
         return [(to, state._replace(box=box)) for to, box in ways if box is not None]
     after = state
     if op == Op.LD_ABS:
-        after = state._replace(a=_Part(k // 4, FULL))
+        after = state._replace(a=Part(k // 4, FULL))
     elif op == Op.JA:
         return [(pc + 1 + k, state)]
     elif op == Op.RET_K:
@@ -305,10 +276,10 @@ def _step(code: Sequence[Instruction], pc: int, state: _State) -> int | list[tup
         if isinstance(a, int):
             return a
         raise NotExpressible(f"instruction {pc} returns what the program has computed of its input")
-    elif plain in _ALU or op == Op.NEG:
+    elif is_arithmetic(op):
         if op == Op.DIV_X and x == 0:
             return 0
-        after = state._replace(a=_compute(a, op, operand, pc))
+        after = state._replace(a=compute(a, op, operand))
     elif op in (Op.LD_IMM, Op.LD_LEN):
         after = state._replace(a=k if op == Op.LD_IMM else _DATA_SIZE)
     elif op in (Op.LDX_IMM, Op.LDX_LEN):
@@ -328,139 +299,3 @@ def _step(code: Sequence[Instruction], pc: int, state: _State) -> int | list[tup
     else:
         raise AssertionError(code[pc])  # the check has refused it
     return [(pc + 1, after)]
-
-
-_TESTS: Final = frozenset(map(int, (Op.JEQ_K, Op.JGT_K, Op.JGE_K, Op.JSET_K)))
-
-
-def _split(box: Box, a: _Value, op: int, operand: _Value) -> tuple[Box | None, Box | None]:
-    """The calls of *box* for which a test holds, and those for which it does not."""
-    if isinstance(a, _Part) and isinstance(operand, int):
-        index, (yes, no) = a.word, _sides(a.mask, op, operand)
-    else:
-        index = _source(a, operand)
-        holds = _compared(_bits(a), op, _bits(operand))
-        yes, no = set_of(holds), set_of(where(holds, False, True))
-    return box.narrowed(index, yes), box.narrowed(index, no)
-
-
-@lru_cache(maxsize=8192)
-def _sides(mask: int, op: int, k: int) -> tuple[WordSet, WordSet]:
-    if op == Op.JEQ_K:
-        yes = masked(mask, k, k)
-    elif op == Op.JGT_K:
-        yes = masked(mask, k + 1, FULL)
-    elif op == Op.JGE_K:
-        yes = masked(mask, k, FULL)
-    else:
-        yes = masked(mask & k, 1, FULL) if mask & k else EMPTY
-    return yes, ~yes
-
-
-def _source(*values: _Value) -> int:
-    """The one word that *values* are made of."""
-    found = {value.word for value in values if not isinstance(value, int)}
-    if len(found) > 1:
-        raise NotExpressible("the program compares or combines two words of its input")
-    return found.pop() if found else 0
-
-
-def _bits(value: _Value) -> tuple[Bit, ...]:
-    match value:
-        case _Made(_, bits):
-            return bits
-        case _Part(_, mask):
-            return tuple(bit(at) if mask >> at & 1 else False for at in range(32))
-        case _:
-            return tuple(bool(value >> at & 1) for at in range(32))
-
-
-def _compared(a: Sequence[Bit], op: int, b: Sequence[Bit]) -> Bit:
-    """The words for which a comparison of two computed values holds."""
-    found: Bit = op in (Op.JEQ_K, Op.JGE_K)
-    for one, other in zip(a, b, strict=True):  # from the lowest bit on
-        if op == Op.JSET_K:
-            found = where(found, True, both(one, other))
-        elif op == Op.JEQ_K:
-            found = where(differ(one, other), False, found)
-        else:
-            found = where(differ(one, other), one, found)
-    return found
-
-
-_Bitwise: TypeAlias = Callable[[Bit, Bit], Bit]
-_BITWISE: Final[dict[int, _Bitwise]] = {
-    Op.AND_K: both,
-    Op.OR_K: lambda one, other: where(one, True, other),
-    Op.XOR_K: differ,
-}
-_ALU: Final = frozenset(
-    map(
-        int,
-        (
-            *_BITWISE,
-            *(Op.ADD_K, Op.SUB_K, Op.MUL_K, Op.DIV_K, Op.LSH_K, Op.RSH_K),
-        ),
-    )
-)
-_CONSTANTS: Final[dict[int, Callable[[int, int], int]]] = {
-    Op.ADD_K: lambda a, b: a + b,
-    Op.SUB_K: lambda a, b: a - b,
-    Op.MUL_K: lambda a, b: a * b,
-    Op.DIV_K: lambda a, b: a // b if b else 0,
-    Op.OR_K: lambda a, b: a | b,
-    Op.AND_K: lambda a, b: a & b,
-    Op.XOR_K: lambda a, b: a ^ b,
-    Op.LSH_K: lambda a, b: a << (b & 31),
-    Op.RSH_K: lambda a, b: a >> (b & 31),
-}
-
-
-def _compute(a: _Value, op: int, operand: _Value, pc: int) -> _Value:
-    """What A holds after an arithmetic instruction."""
-    plain = op & ~_X
-    if op == Op.NEG:
-        a, operand, plain = 0, a, int(Op.SUB_K)
-    if isinstance(a, int) and isinstance(operand, int):
-        return _CONSTANTS[plain](a, operand) & FULL
-    if plain == Op.AND_K and isinstance(a, _Part) and isinstance(operand, int):
-        return _Part(a.word, a.mask & operand) if a.mask & operand else 0
-    index = _source(a, operand)
-    one, other = _bits(a), _bits(operand)
-    if plain in _BITWISE:
-        bits = [_BITWISE[plain](*pair) for pair in zip(one, other, strict=True)]
-    elif plain in (Op.ADD_K, Op.SUB_K):
-        bits = _sum(one, other, minus=plain == Op.SUB_K)
-    elif plain in (Op.LSH_K, Op.RSH_K) and isinstance(operand, int):
-        by = operand & 31
-        fill = [False] * by
-        bits = [*fill, *one[: 32 - by]] if plain == Op.LSH_K else [*one[by:], *fill]
-    elif plain in (Op.LSH_K, Op.RSH_K) and isinstance(a, int):
-        bits = _shifted(a, other[:5], plain)
-    else:
-        raise NotExpressible(f"instruction {pc} computes what cannot be followed symbolically")
-    return _Made(index, tuple(bits))
-
-
-def _sum(one: Sequence[Bit], other: Sequence[Bit], *, minus: bool) -> list[Bit]:
-    carry: Bit = minus
-    bits = []
-    for left, right in zip(one, other, strict=True):
-        if minus:
-            right = where(right, False, True)
-        unequal = differ(left, right)
-        bits.append(differ(unequal, carry))
-        carry = where(unequal, carry, left)
-    return bits
-
-
-def _shifted(number: int, count: Sequence[Bit], op: int) -> list[Bit]:
-    """A constant, shifted by a count of five bits."""
-    bits: list[Bit] = [False] * 32
-    for by in range(32):
-        chosen: Bit = True
-        for at, part in enumerate(count):
-            chosen = both(chosen, part if by >> at & 1 else where(part, False, True))
-        moved = _CONSTANTS[op](number, by) & FULL
-        bits = [where(chosen, bool(moved >> at & 1), old) for at, old in enumerate(bits)]
-    return bits
