@@ -125,14 +125,13 @@ def test_words_of_the_language_in_any_order(text: str) -> None:
 
 
 @given(likely())
-@settings(max_examples=300)
 def test_what_looks_like_a_policy(text: str) -> None:
     """Right keys with right and wrong values."""
     check(text)
 
 
 @given(mutilated())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_damaged_policies(text: str) -> None:
     """Real policies, damaged."""
     check(text)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from unotify.errors import PolicyError
+from unotify.errors import Error, PolicyError
 from unotify.policy.fields import SET_NAME, TOP
 from unotify.policy.groups import GROUPS
 from unotify.policy.problems import Problems, Report, kind_of, shown
@@ -18,7 +18,7 @@ from unotify.policy.toml_places import Path, Places, locate
 __all__ = ["VERSION", "Include", "Part", "Reader"]
 
 Include: TypeAlias = Callable[[str], str]
-"""From a name to a text; raises `OSError` or a `PolicyError` if there is none."""
+"""From a name to a text; raises `OSError` or an `Error` if there is none."""
 
 VERSION: Final = 1
 """Of the language."""
@@ -157,7 +157,7 @@ class Reader:
         else:
             try:
                 text = self.include(asked)
-            except PolicyError as error:
+            except Error as error:
                 report.value(path, str(error), hint=error.hint)
             except OSError as error:
                 why = error.strerror or str(error)
