@@ -315,7 +315,7 @@ class _Builder:
         if not where.strip():
             report.value(path, "where is empty", hint="without it the rule always matches")
             return {}
-        from unotify.policy.expression import bind
+        from unotify.policy.where import bind
 
         start = report.places.text(path)[0]
         place = Place(report.source, start.line, start.column)

@@ -1,0 +1,157 @@
+"""Values that only the supervisor can see, and tests of them."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from posixpath import basename as base_of
+from posixpath import normpath
+from typing import Any, Final
+
+from unotify.calls import TargetPath
+from unotify.policy.conditions import Facts, Look, Need
+
+__all__ = ["Seen", "argument", "compare", "contains", "glob_pattern", "is_below", "matches", "text"]
+
+Network = IPv4Network | IPv6Network
+
+OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+_LONGEST: Final = 4096
+"""A pattern is not tried on longer texts: the time it takes may grow faster than they do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A value as the supervisor sees it.
+
+    Attributes:
+        text: As written.
+        kind: ``text``, ``path``, ``number``, ``ip``, ``texts``, ``address`` or ``struct``.
+        need: What it takes to see it.
+        get: Looks; ``None`` where there is no such thing (a NULL path, a port of a unix socket).
+        about: For messages and constants: the argument's or field's enum, or ``None``.
+    """
+
+    text: str
+    kind: str
+    need: Need
+    get: Callable[[Facts], Any]
+    about: Any = None
+
+    def then(self, text: str, kind: str, change: Callable[[Any], Any]) -> Seen:
+        """What *change* makes of it, ``None`` of ``None``."""
+
+        def get(facts: Facts) -> Any:
+            value = self.get(facts)
+            return None if value is None else change(value)
+
+        return replace(self, text=text, kind=kind, get=get)
+
+
+def text(value: Any) -> Any:
+    """Paths and bytes as strings, also in a tuple; other things as they are."""
+    if type(value) is tuple:
+        return tuple(map(text, value))
+    if isinstance(value, TargetPath):
+        value = value.raw
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return value
+
+
+def argument(name: str, kind: str, about: Any = None) -> Seen:
+    """An argument that points to something."""
+
+    def get(facts: Facts) -> Any:
+        return text(getattr(facts.call, name))
+
+    return Seen(name, kind, Need.MEMORY, get, about)
+
+
+def compare(seen: Seen, op: str, value: Any, written: str) -> Look:
+    """``seen op value``; false where there is nothing to compare."""
+    test = OPERATORS[op]
+
+    def check(facts: Facts) -> bool:
+        found = seen.get(facts)
+        return found is not None and test(found, value)
+
+    return Look(written, seen.need, check)
+
+
+def contains(
+    seen: Seen, values: frozenset[Any], networks: tuple[Network, ...], written: str
+) -> Look:
+    """Whether it is one of *values*, or an address in one of *networks*."""
+
+    def check(facts: Facts) -> bool:
+        found = seen.get(facts)
+        if found is None:
+            return False
+        return found in values or (bool(networks) and _within(found, networks))
+
+    return Look(written, seen.need, check)
+
+
+def _within(found: Any, networks: tuple[Network, ...]) -> bool:
+    address = ip_address(found) if isinstance(found, str) else found
+    # An IPv6 socket reaches IPv4 hosts by mapped addresses.
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address.version == network.version and address in network for network in networks)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether *path*, as written, lies below *directory* or is it; never through a ``..``."""
+    if ".." in path.split("/"):
+        return False
+    path, directory = normpath(path), normpath(directory).rstrip("/")
+    return path == (directory or "/") or path.startswith(directory + "/")
+
+
+def basename(path: str) -> str:
+    """The last component."""
+    return base_of(path.rstrip("/"))
+
+
+def glob_pattern(pattern: str) -> re.Pattern[str]:
+    """A shell pattern: ``*`` and ``?`` stop at a slash, ``**`` does not."""
+    made = []
+    for part in re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]/]+\])", pattern):
+        match part:
+            case "**/":
+                made.append("(?:[^/]*/)*+")
+            case "**":
+                made.append(".*")
+            case "*":
+                made.append("[^/]*")
+            case "?":
+                made.append("[^/]")
+            case _ if part.startswith("[") and part.endswith("]"):
+                negated = part[1] in "!^"
+                body = re.escape(part[2 if negated else 1 : -1]).replace(r"\-", "-")
+                made.append(f"[{'^/' if negated else ''}{body}]")
+            case _:
+                made.append(re.escape(part))
+    return re.compile("".join(made), re.DOTALL)
+
+
+def matches(seen: Seen, pattern: re.Pattern[str], written: str) -> Look:
+    """Whether all of it matches *pattern*; a text of more than 4096 characters does not."""
+
+    def check(facts: Facts) -> bool:
+        found = seen.get(facts)
+        return found is not None and len(found) <= _LONGEST and bool(pattern.fullmatch(found))
+
+    return Look(written, seen.need, check)
