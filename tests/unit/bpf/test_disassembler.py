@@ -14,7 +14,8 @@ def op(code: int, k: int = 0) -> Instruction:
 
 def line(instruction: Instruction, *, little: bool = True) -> str:
     """The text of one instruction."""
-    return disassemble([instruction], little=little).removeprefix("L0:").strip()
+    behind = [ret(0)] * 8
+    return disassemble([instruction, *behind], little=little).splitlines()[0].strip()
 
 
 @pytest.mark.parametrize(
