@@ -60,7 +60,7 @@ def looked(where: str, call: str, seen: Facts) -> bool:
         ("dirfd < 0", "openat", (0xFFFFFFFF,), True),
         ("2 <= fd < 5", "close", (4,), True),
         ("2 <= fd < 5", "close", (5,), False),
-        ("len > 1 << 30", "mmap", (0, (1 << 30) + 1), True),
+        ("size > 1 << 30", "mmap", (0, (1 << 30) + 1), True),
         ("mode & S_IFMT in (S_IFCHR, S_IFBLK)", "mknod", (0, 0o020644), True),
         ("mode & S_IFMT in (S_IFCHR, S_IFBLK)", "mknod", (0, 0o010644), False),
         ("major(dev) == 1 and minor(dev) in (3, 5)", "mknod", (0, 0, 0x103), True),

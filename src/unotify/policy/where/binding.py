@@ -26,8 +26,8 @@ from unotify.abi.model import ArgSpec, Role
 from unotify.bpf import CompareOp
 from unotify.errors import NotExpressible, UnknownName
 from unotify.policy.conditions import All, Any, Condition, Constant, Negation
-from unotify.policy.where import looks
 from unotify.policy.model import Place
+from unotify.policy.where import looks
 from unotify.policy.where.functions import Functions
 from unotify.policy.where.looks import Seen
 from unotify.policy.where.names import nearest
