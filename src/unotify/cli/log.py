@@ -11,13 +11,16 @@ import time
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from unotify.calls import Call, TargetPath
 from unotify.cli.failures import CommandError, Exit, complain
 from unotify.errors import TargetError
 from unotify.protocol import Continue, Fail, InstallFd, Reply, Return
 from unotify.supervisor import Instrument
+
+if TYPE_CHECKING:
+    from unotify.supervisor.judging import Judgement
 
 __all__ = ["CallLog", "describe_reply", "plain"]
 
@@ -46,6 +49,7 @@ class CallLog(Instrument):
                 raise CommandError(message, Exit.USAGE) from None
         self._lock = threading.Lock()
         self._asked: dict[Call, dict[str, Any]] = {}
+        self._judged: dict[Call, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +58,20 @@ class CallLog(Instrument):
         if self._file is not sys.stderr:
             with suppress(OSError):  # a full disk has been told before
                 self._file.close()
+
+    def judged(self, call: Call, judgement: Judgement) -> None:
+        """Note what a policy said: the last time it did is what counts."""
+        entry = {
+            "policy": judgement.policy.source,
+            "rule": None if judgement.rule is None else judgement.rule.name,
+            "line": None if judgement.rule is None else judgement.rule.place.line,
+            "verdict": str(judgement.verdict),
+        }
+        if judgement.dry_run:
+            entry["dry_run"] = True
+            entry["decided"] = "kernel" if judgement.by_kernel else "supervisor"
+        with self._lock:
+            self._judged[call] = entry
 
     def deciding(self, call: Call, reply: Reply, handler: str) -> None:
         """Look at the arguments while the target still waits."""
@@ -76,6 +94,7 @@ class CallLog(Instrument):
     def _write(self, call: Call, end: dict[str, Any]) -> None:
         with self._lock:
             entry = self._asked.pop(call, None) or _identity(call)
+            entry |= self._judged.pop(call, {})
             if self._file.closed:
                 return
             try:

@@ -18,12 +18,19 @@ import click
 from unotify.cli.failures import CommandError, Exit, code_of
 from unotify.cli.foreground import accompany, end_like
 from unotify.cli.log import CallLog
-from unotify.errors import Error
+from unotify.errors import Error, InvalidPolicy, PolicyError
 
 __all__ = ["add_handlers", "command", "load_handlers", "start"]
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="FILE",
+    help="Policy in TOML, or an OCI profile; may be repeated: then a call has to pass them all.",
+)
 @click.option(
     "--handlers",
     "files",
@@ -32,36 +39,99 @@ __all__ = ["add_handlers", "command", "load_handlers", "start"]
     help="Python file with handlers, marked @unotify.on(...); may be repeated.",
 )
 @click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Tell what the policy would do, and let every call go on. It protects nothing.",
+)
+@click.option(
     "--log", "log", metavar="FILE.jsonl", help="Write one JSON object per call; - is stderr."
+)
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="How often calls are made, as an earlier --log tells: the filter finds them sooner.",
 )
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 @click.argument(
     "argv", metavar="[--] CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED
 )
-def command(files: tuple[str, ...], log: str | None, quiet: bool, argv: tuple[str, ...]) -> int:
+def command(
+    policies: tuple[str, ...],
+    files: tuple[str, ...],
+    dry_run: bool,
+    log: str | None,
+    weights: str | None,
+    quiet: bool,
+    argv: tuple[str, ...],
+) -> int:
     """Run CMD under supervision.
 
     Terminal, signals, job control and exit status are those of CMD. Calls that
     the handlers want are decided by them; all others run at full speed.
     Processes that CMD leaves behind stay supervised until the last has ended;
     Ctrl-C lets them go.
+
+    A policy's rules come before the handlers, its default after them. With several
+    policies the strictest counts, as of filters that stack: killing before failing,
+    failing before handlers, and any of these before going on.
+
+    Example: unotify run --policy offline.toml --log calls.jsonl -- make
     """
     import logging
 
-    from unotify.supervisor import Supervisor
-
     logging.basicConfig(format="unotify: %(message)s", level=logging.CRITICAL if quiet else None)
-    supervisor = Supervisor()
+    supervisor = _supervisor(policies, dry_run=dry_run, weights=weights)
     with ExitStack() as stack:
         for file in files:
             add_handlers(supervisor, file)
         if log is not None:
             supervisor.add_instrument(stack.enter_context(CallLog(log)))
+        if dry_run:
+            from unotify.cli.dryrun import DryRun
+
+            supervisor.add_instrument(stack.enter_context(DryRun(quiet=quiet)))
         # Closed first: its last answers belong into the log.
         stack.enter_context(supervisor)
         code = accompany(supervisor, lambda: start(supervisor, argv), quiet=quiet)
     end_like(code)
     return code
+
+
+def _supervisor(policies: tuple[str, ...], *, dry_run: bool, weights: str | None) -> Any:
+    from unotify.supervisor import Supervisor
+
+    if not policies:
+        for option, given in (("--dry-run", dry_run), ("--weights", weights is not None)):
+            if given:
+                raise CommandError(
+                    f"{option} is about a policy, and there is none",
+                    Exit.USAGE,
+                    hint="give it with --policy FILE",
+                )
+        return Supervisor()
+    from unotify.cli.inputs import load_policy
+    from unotify.cli.weights import read_weights
+    from unotify.policy.stacking import architectures
+
+    with _placed():
+        loaded = [load_policy(file) for file in policies]
+        known = None if weights is None else read_weights(weights, architectures(loaded))
+    return Supervisor(policy=loaded, dry_run=dry_run, weights=known)
+
+
+@contextmanager
+def _placed() -> Iterator[None]:
+    # Says where a mistake is, and of several how to see them all.
+    try:
+        yield
+    except PolicyError as error:
+        if isinstance(error, InvalidPolicy) and len(error.problems) > 1:
+            hint: str | None = f"'unotify check {error.source}' tells them all"
+        else:
+            hint = error.hint
+        places = [str(part) for part in (error.source, error.line, error.column) if part]
+        told = ": ".join((":".join(places), str(error))) if places else str(error)
+        raise CommandError(told, code_of(error), hint=hint) from error
 
 
 def start(supervisor: Any, argv: tuple[str, ...]) -> Any:
@@ -72,7 +142,8 @@ def start(supervisor: Any, argv: tuple[str, ...]) -> Any:
         KernelError: It cannot be supervised.
     """
     try:
-        return supervisor.popen(list(argv), pass_fds=_inherited())
+        with _placed():
+            return supervisor.popen(list(argv), pass_fds=_inherited())
     except Error:
         raise
     except (OSError, ValueError) as error:
@@ -110,6 +181,9 @@ def _not_run(name: str, error: OSError | ValueError) -> CommandError:
         errno.ENOEXEC: "a script needs a first line such as #!/bin/sh",
         errno.E2BIG: "its arguments and the environment are too long together",
     }
+    if number not in hints and getattr(error, "__notes__", None):
+        # The file is there: the filter, or what lies under it, says no.
+        hints[number or 0] = "does the policy refuse execve itself? the filter is in force by then"
     reason = error.strerror if isinstance(error, OSError) else error
     return CommandError(
         f"cannot run {name}: {reason}",

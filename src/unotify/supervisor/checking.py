@@ -11,6 +11,7 @@ from unotify.errors import NotExpressible, PolicyError, UnknownName
 from unotify.policy.conditions import Need, needs
 from unotify.policy.deciding import cases
 from unotify.policy.model import TRUE, Policy, Rule, Verb, Verdict
+from unotify.policy.races import check_races
 
 __all__ = ["check", "filter_flags"]
 
@@ -37,6 +38,7 @@ def check(policies: Sequence[Policy], verbs: Collection[str]) -> None:
     Raises:
         PolicyError: A verb without a handler; names the rule.
         NotExpressible: A verdict of the kernel's that would be due after a look.
+        RacyContinue: A call may go on after its memory was read, and nobody accepts that.
     """
     for policy in policies:
         for rule, verdict in _verdicts(policy):
@@ -52,6 +54,8 @@ def check(policies: Sequence[Policy], verbs: Collection[str]) -> None:
                     ),
                 )
         _check_late(policy)
+        for race in check_races(policy):
+            raise race
 
 
 def _verdicts(policy: Policy) -> Iterator[tuple[Rule | None, Verdict]]:

@@ -12,7 +12,7 @@ from tests.unit.supervisor.policies_by_hand import ALLOW, act, fail, look, polic
 from tests.unit.supervisor.rig import Rig
 from unotify.abi.arch import Arch
 from unotify.calls import Call, Getpid, OpenAt
-from unotify.errors import Conflict, NotExpressible, PolicyError, UnknownName
+from unotify.errors import Conflict, NotExpressible, PolicyError, RacyContinue, UnknownName
 from unotify.policy.conditions import Facts, Need
 from unotify.policy.model import Place, Policy, Verb, Verdict
 from unotify.protocol import Continue, Fail, Reply, Return
@@ -36,6 +36,15 @@ class Judgements(Instrument):
 def reads(facts: Facts) -> bool:
     """A look at the path."""
     return str(facts.call.path) == "/etc/shadow"  # type: ignore[attr-defined]
+
+
+ACCEPTED: dict[str, Any] = {"racy": True, "because": "a test"}
+
+
+@pytest.fixture(name="unchecked")
+def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start whatever the policy: what must not happen all the same?"""
+    monkeypatch.setattr("unotify.supervisor.judging.check", lambda policies, verbs: None)
 
 
 def shadowed(rig: Rig, path: bytes = b"/etc/shadow\0") -> None:
@@ -86,7 +95,16 @@ def test_the_first_rule_that_matches(rig: Rig) -> None:
     assert rig.ask("openat", 6, 0x666) == Fail(errno.EFAULT)
 
 
-def test_what_was_read_does_not_go_on(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_race_that_nobody_accepts(embedded: Rig) -> None:
+    """C2: a policy that would let a call go on after a look at memory starts nothing."""
+    made = policy(rule("openat", fail(errno.ENOENT), look(reads), name="hide"))
+    with pytest.raises(RacyContinue, match='"hide" looks at what openat points to'):
+        embedded.supervise(policy=made).popen(["true"])
+
+
+def test_what_was_read_does_not_go_on(
+    rig: Rig, unchecked: None, caplog: pytest.LogCaptureFixture
+) -> None:
     """C2: after a look at memory the call is refused, and the log says why."""
     shadowed(rig, b"/etc/motd\0")
     rig.supervise(policy=policy(rule("openat", fail(errno.ENOENT), look(reads), name="hide")))
@@ -111,7 +129,9 @@ def test_a_look_that_was_not_needed_leaves_no_mark(rig: Rig) -> None:
     from unotify.policy.conditions import All
 
     condition = All((look(reads), register(0, 5)))
-    supervisor = rig.supervise(policy=policy(rule("openat", fail(errno.ENOENT), condition)))
+    supervisor = rig.supervise(
+        policy=policy(rule("openat", fail(errno.ENOENT), condition, **ACCEPTED))
+    )
     assert rig.ask("openat", 6, PATH) == Continue()
     assert supervisor.statistics().racy == 0
 
@@ -253,7 +273,8 @@ def test_the_kernel_s_own_verdicts_cannot_follow_a_look(
 def test_the_kernel_s_own_verdicts_without_a_look(embedded: Rig) -> None:
     """They are the filter's, and fine."""
     made = policy(
-        rule("openat", ALLOW, look(reads)), rule("getpid", Verdict(Verb.TRAP)), default=ALLOW
+        rule("openat", ALLOW, look(reads), **ACCEPTED),
+        rule("getpid", Verdict(Verb.TRAP)),
     )
     embedded.supervise(policy=made).popen(["true"])
 
@@ -308,7 +329,7 @@ def test_a_verb_acts_where_the_others_allow(rig: Rig) -> None:
     assert rig.ask("getpid", 0) == Return(1)
 
 
-def test_each_policy_answers_for_its_own_looks(rig: Rig) -> None:
+def test_each_policy_answers_for_its_own_looks(rig: Rig, unchecked: None) -> None:
     """One that accepts a race does not accept it for another."""
     shadowed(rig, b"/etc/motd\0")
     careless = policy(rule("openat", fail(errno.ENOENT), look(reads), racy=True, because="a"))
