@@ -127,6 +127,7 @@ def test_addresses(where: str, address: Any, expected: bool) -> None:
         ('glob(path, "/etc/*.conf")', "/etc/a.conf", True),
         ('glob(path, "/etc/*.conf")', "/etc/d/a.conf", False),
         ('glob(path, "/home/**/id_*")', "/home/a/.ssh/id_rsa", True),
+        ('glob(path, "/**/.ssh/*")', "/home/a/.ssh/id_rsa", True),
         ('glob(path, "/[!a]?")', "/bc", True),
         ('matches(path, "/tmp/[a-z]+")', "/tmp/abc", True),
         ('matches(path, "/tmp/[a-z]+")', "/tmp/abc1", False),

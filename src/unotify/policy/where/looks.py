@@ -131,7 +131,7 @@ def glob_pattern(pattern: str) -> re.Pattern[str]:
     for part in re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]/]+\])", pattern):
         match part:
             case "**/":
-                made.append("(?:[^/]*/)*+")
+                made.append("(?:[^/]*/)*")
             case "**":
                 made.append(".*")
             case "*":
