@@ -220,6 +220,12 @@ def _to_a(line: Line, fields: dict[str, int]) -> Instruction:
         return _plain(Op.LD_MEM, _word(line))
     if line.peek() in _LOADS:
         return _plain(Op.LD_ABS, _field(line, fields))
+    if line.peek() in ("args", "instruction_pointer"):
+        word = line.peek()
+        raise line.error(
+            f"{word} has 64 bits, and A has 32",
+            hint="write low(args[0]), high(instruction_pointer) ...",
+        )
     others = (*_LOADS, "len", "X", "M")
     return _plain(Op.LD_IMM, line.number("a number or a field", others=others))
 

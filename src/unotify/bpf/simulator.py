@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from unotify.bpf.instructions import BPF_MEMWORDS, Instruction, Op, Program
 from unotify.errors import InvalidProgram
 
-__all__ = ["SeccompData", "simulate", "trace"]
+__all__ = ["SeccompData", "Step", "simulate", "steps", "trace"]
 
 AUDIT_ARCH_LE: Final = 0x40000000
 _DATA_SIZE: Final = 64
@@ -44,6 +44,20 @@ class SeccompData(NamedTuple):
             self.nr & _FULL, self.arch, self.instruction_pointer, *self.args
         )
         return (_LITTLE_WORDS if little else _BIG_WORDS).unpack(raw)
+
+
+class Step(NamedTuple):
+    """One instruction that ran.
+
+    Attributes:
+        index: Which.
+        a: A after it; for the last, what the program returned.
+        x: X after it.
+    """
+
+    index: int
+    a: int
+    x: int
 
 
 _LITTLE, _BIG = Struct("<IIQ6Q"), Struct(">IIQ6Q")
@@ -79,17 +93,26 @@ def simulate(program: Program | Sequence[Instruction], data: SeccompData) -> int
     Raises:
         InvalidProgram: It came to an instruction that no accepted program has.
     """
-    *_, (_, result) = _run(program, data)
-    return result
+    *_, last = _run(program, data)
+    return last.a
 
 
 def trace(program: Program | Sequence[Instruction], data: SeccompData) -> list[int]:
     """Run *program* on *data* and return the indices of the instructions that ran, in order."""
-    return [index for index, _ in _run(program, data)]
+    return [step.index for step in _run(program, data)]
 
 
-def _run(program: Program | Sequence[Instruction], data: SeccompData) -> Iterable[tuple[int, int]]:
-    """Yield the index of each instruction and A after it; for the last, what was returned."""
+def steps(program: Program | Sequence[Instruction], data: SeccompData) -> list[Step]:
+    """Run *program* on *data* and return all steps, with the registers after each.
+
+    Raises:
+        InvalidProgram: It came to an instruction that no accepted program has.
+    """
+    return list(_run(program, data))
+
+
+def _run(program: Program | Sequence[Instruction], data: SeccompData) -> Iterable[Step]:
+    """Yield each step; A of the last is what was returned."""
     code = program.instructions if isinstance(program, Program) else program
     words = data.words()
     memory = [0] * BPF_MEMWORDS
@@ -103,7 +126,7 @@ def _run(program: Program | Sequence[Instruction], data: SeccompData) -> Iterabl
         try:
             if (alu := _ALU.get(op & ~_X)) is not None:
                 if op == Op.DIV_X and x == 0:
-                    yield at, 0
+                    yield Step(at, 0, x)
                     return
                 a = alu(a, operand) & _FULL
             elif (test := _TESTS.get(op & ~_X)) is not None:
@@ -113,7 +136,7 @@ def _run(program: Program | Sequence[Instruction], data: SeccompData) -> Iterabl
             elif op == Op.JA:
                 pc += k
             elif op in (Op.RET_K, Op.RET_A):
-                yield at, k if op == Op.RET_K else a
+                yield Step(at, k if op == Op.RET_K else a, x)
                 return
             elif op == Op.LD_IMM:
                 a = k
@@ -141,4 +164,4 @@ def _run(program: Program | Sequence[Instruction], data: SeccompData) -> Iterabl
                 raise InvalidProgram(f"instruction {at} has opcode {op:#x}", index=at)
         except (IndexError, ZeroDivisionError):
             raise InvalidProgram(f"instruction {at} has a bad operand {k:#x}", index=at) from None
-        yield at, a
+        yield Step(at, a, x)

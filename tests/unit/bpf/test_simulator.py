@@ -8,6 +8,7 @@ from unotify.abi.arch import Arch
 from unotify.abi.structs import DATA
 from unotify.bpf import Instruction, Op, Program, SeccompData, simulate, trace
 from unotify.bpf.instructions import ja, jeq, jge, jgt, jset, ld_abs, ret
+from unotify.bpf.simulator import steps
 from unotify.errors import InvalidProgram
 
 ARGS = tuple(0x1111111100000000 * arg + 0x22222222 + arg for arg in range(6))
@@ -151,3 +152,11 @@ def test_what_no_kernel_would_run_is_refused(program: list[Instruction], index: 
     with pytest.raises(InvalidProgram) as caught:
         simulate(program, CALL)
     assert caught.value.index == index
+
+
+def test_steps_have_the_registers() -> None:
+    """Each step tells A and X after it, and the last what was returned."""
+    program = [op(Op.LD_IMM, 7), op(Op.TAX), op(Op.ADD_X), jeq(14, 1, 0), ret(1), ret(2)]
+    found = steps(program, CALL)
+    assert found == [(0, 7, 0), (1, 7, 7), (2, 14, 7), (3, 14, 7), (5, 2, 7)]
+    assert [step.index for step in found] == trace(program, CALL)
