@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unotify.policy.oci.exporting import export_profile
 from unotify.policy.oci.importing import Imported, import_profile, read_profile
 
-__all__ = ["Imported", "import_profile", "read_profile"]
+__all__ = ["Imported", "export_profile", "import_profile", "read_profile"]

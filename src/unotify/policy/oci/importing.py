@@ -21,25 +21,25 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from errno import ENOSYS
-from functools import cache, cmp_to_key
+from functools import cmp_to_key
 from itertools import chain
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from unotify.abi import model, tables
 from unotify.abi.arch import Arch
-from unotify.bpf import Always, Compare, CompareOp, Not, RegisterPredicate
-from unotify.policy.conditions import All, Any, Condition, RegisterTest
+from unotify.bpf import CompareOp
+from unotify.policy.conditions import All, Any, Condition
 from unotify.policy.model import Place, Policy, Rule, Verb, Verdict
 from unotify.policy.oci.reading import Argument, Entry, Filter, Profile, read
 from unotify.policy.oci.words import HOSTS, MASKED, OPERATORS
 from unotify.policy.problems import listed
+from unotify.policy.raw import RawTest, raw_test
 
 __all__ = ["Imported", "import_profile", "read_profile"]
 
 _FULL: Final = (1 << 64) - 1
 _LOW: Final = (1 << 32) - 1
-_NEGATIVE: Final = _FULL - (1 << 31) + 1  # from here on a number is a negative int
 
 _LETTING_GO: Final = frozenset({Verb.ALLOW, Verb.LOG, Verb.TRACE})
 
@@ -245,43 +245,11 @@ def _matches(arg: Argument, value: int) -> bool:
     return low <= value <= high and not (arg.op.endswith("_NE") and value == arg.value)
 
 
-@cache
-def _test(arg: Argument) -> RegisterTest:
-    """The test, and its spelling in the language of policies."""
-    op = OPERATORS[arg.op]
-
-    def lower(arch: Arch) -> RegisterPredicate:
-        bits = 64 if arch.bits == 64 else 0
-        if arg.op != MASKED:
-            return Compare(arg.index, op, _narrow(arg.value, op, arch), bits=bits)
+def _test(arg: Argument) -> RawTest:
+    if arg.op == MASKED:
         # As in libseccomp, bits of the value that are not in the mask do not count.
-        mask, value = arg.value, arg.value & arg.value_two
-        if arch.bits == 32:
-            mask, value = mask & _LOW, _narrow(value, op, arch)
-            if not mask:
-                return Not(Always()) if value else Always()
-        return Compare(arg.index, CompareOp.EQ, value, bits=bits, mask=mask)
-
-    return RegisterTest(_text(arg), lower)
-
-
-def _narrow(value: int, op: CompareOp, arch: Arch) -> int:
-    """A negative number that the profile has in 64 bits, in a narrow register."""
-    if arch.bits == 32 and value >= _NEGATIVE and op in (CompareOp.EQ, CompareOp.NE):
-        return value & _LOW
-    return value
-
-
-def _text(arg: Argument) -> str:
-    op = OPERATORS[arg.op].value
-    if arg.op != MASKED:
-        return f"arg{arg.index} {op} {_number(arg.value)}"
-    value = arg.value & arg.value_two
-    return f"arg{arg.index} & {arg.value:#x} {op} {_number(value)}"
-
-
-def _number(value: int) -> str:
-    return str(value) if value < 1024 else f"{value:#x}"
+        return raw_test(arg.index, CompareOp.EQ, arg.value & arg.value_two, arg.value)
+    return raw_test(arg.index, OPERATORS[arg.op], arg.value)
 
 
 def _condition(alternatives: list[_Alternative]) -> tuple[Condition, str]:
