@@ -25,6 +25,11 @@ def test_numbers_and_constants() -> None:
     call = made("openat", "-100", "0x1000", "O_RDWR|O_CREAT", "0o644")
     assert call.exchange.args == (0xFFFFFF9C, 0x1000, 0o102, 0o644, 0, 0)
     assert made("openat", "AT_FDCWD").exchange.args[0] == 0xFFFFFF9C
+    assert made("socket", "AF_VSOCK", "SOCK_STREAM|SOCK_CLOEXEC").exchange.args[:2] == (
+        40,
+        0x80001,
+    )
+    assert made("ioctl", "0", "TIOCSTI").exchange.args[1] == 0x5412
 
 
 def test_arguments_by_name() -> None:
