@@ -36,6 +36,7 @@ def test_everything_is_an_error() -> None:
                 "FilterTooLarge",
                 "Conflict",
                 "RacyContinue",
+                "InvalidPolicy",
                 "InvalidProgram",
             },
         ),

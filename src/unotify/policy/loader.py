@@ -25,6 +25,7 @@ from unotify.policy.reading import Include, Part, Reader
 from unotify.policy.selecting import Item, Selector, combine
 from unotify.policy.toml_places import Path
 from unotify.policy.verbs import verdict
+from unotify.policy.where import bind
 
 __all__ = ["COMPAT", "load"]
 
@@ -315,8 +316,6 @@ class _Builder:
         if not where.strip():
             report.value(path, "where is empty", hint="without it the rule always matches")
             return {}
-        from unotify.policy.where import bind
-
         start = report.places.text(path)[0]
         place = Place(report.source, start.line, start.column)
         found: dict[str, Condition] = {}

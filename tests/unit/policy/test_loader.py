@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -40,7 +38,7 @@ def files(**texts: str) -> Callable[[str], str]:
 
 @pytest.fixture(name="bound")
 def _bound(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
-    """Replaces the expression room; returns what it was asked."""
+    """Replaces the reader of conditions; returns what it was asked."""
     asked: list[dict[str, object]] = []
 
     def bind(text: str, calls: object, **options: object) -> dict[str, Condition]:
@@ -63,9 +61,7 @@ def _bound(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
             return {name: Look(text, Need.CALLER, bool) for name in names}
         return {name: RegisterTest(text, NotImplemented) for name in names}
 
-    module = ModuleType("unotify.policy.expression")
-    module.__dict__["bind"] = bind
-    monkeypatch.setitem(sys.modules, "unotify.policy.expression", module)
+    monkeypatch.setattr("unotify.policy.loader.bind", bind)
     return asked
 
 
