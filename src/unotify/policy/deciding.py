@@ -89,6 +89,9 @@ def _multiplexed(rule: Rule, arch: Arch, call: str) -> list[Case]:
         test = RegisterTest(f"{call} for {part}", partial(_same, chosen))
         sure = rule.condition(part) == TRUE
         verdict = rule.verdict if sure else Verdict(Verb.FAIL, errno=ENOSYS)
+        if verdict.verb is Verb.DENY:
+            # As the call that is meant is refused, not as its multiplexer.
+            verdict = Verdict(Verb.FAIL, errno=verdict.fails_with(part))
         found.append(Case(rule, test, verdict))
     return found
 
