@@ -72,7 +72,7 @@ def test_explain_what_the_supervisor_decides(policy: str) -> None:
     """Strings are looked at offline; what is not given stays open."""
     found = explained(policy, "openat", "AT_FDCWD", '"/etc/passwd"', "O_RDONLY")
     assert (found["decided"], found["verdict"]) == ("supervisor", "fail EACCES")
-    assert found["looks"] == ['path == "/etc/passwd"']
+    assert found["looks"] == ["path == '/etc/passwd'"]
     assert explained(policy, "openat", "-100", "/etc/group")["verdict"] == "allow"
     assert explained(policy, "openat")["verdict"] is None
 
@@ -208,7 +208,22 @@ def test_diff_of_supervisors(policy: str, tmp_path: Path) -> None:
     done = cli("diff", policy, str(other))
     assert done.returncode == 1
     assert "x86_64: openat (decided by the supervisor)" in done.stdout
-    assert 'where path == "/etc/passwd" is true' in done.stdout
+    assert "where path == '/etc/passwd' is true" in done.stdout
+
+
+def test_diff_of_sets(policy: str, tmp_path: Path) -> None:
+    """Looks that read the same are not the same if the sets that they name differ."""
+    texts = {}
+    for name in ("one", "two"):
+        text = Path(policy).read_text().replace('path == "/etc/passwd"', "path in secret")
+        texts[name] = tmp_path / f"{name}.toml"
+        texts[name].write_text(text + f'\n[sets]\nsecret = ["/{name}"]\n')
+    done = cli("diff", str(texts["one"]), str(texts["two"]))
+    assert done.returncode == 1, done.stdout
+    assert "openat (decided by the supervisor)" in done.stdout
+    again = tmp_path / "again.toml"
+    again.write_text(texts["one"].read_text())
+    assert cli("diff", str(texts["one"]), str(again)).returncode == 0
 
 
 def test_diff_of_a_policy_and_a_filter(policy: str, tmp_path: Path) -> None:

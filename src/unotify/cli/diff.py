@@ -32,7 +32,7 @@ def command(a: str, b: str, arch: str | None, as_json: bool) -> int:
 
     Filters are compared exactly: if nothing is found, nothing differs. Where both
     hand a call to their supervisors, the rules are compared too, if both are
-    policies; looks that read the same count as the same. Exits with 0 if they are
+    policies; looks with the same question and values count as the same. Exits with 0 if they are
     the same, and with 1 if not.
     """
     abi = chosen(arch)

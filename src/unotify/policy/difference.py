@@ -1,15 +1,15 @@
 """Where two policies differ: their filters exactly, and then what their supervisors decide.
 
-Theory of operation. Looks cannot be compared by what they do, but one that reads the
-same is the same. So for each way in which the looks of a call may answer, what is
-left of both policies depends on registers alone, and two small programs that return
-a number for each verdict are compared exactly.
+Theory of operation. Looks cannot be compared by what they do, but two that are made of
+the same code and values are one (see `likeness`). So for each way in which the looks of a
+call may answer, what is left of both policies depends on registers alone, and two small
+programs that return a number for each verdict are compared exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final, TypeAlias
 
@@ -40,6 +40,7 @@ from unotify.policy.conditions import (
     tests,
 )
 from unotify.policy.deciding import cases
+from unotify.policy.likeness import likeness
 from unotify.policy.model import Policy, Verdict
 
 __all__ = ["Comparison", "SupervisorDifference", "compare"]
@@ -112,7 +113,7 @@ def compare(left: Policy, right: Policy) -> Comparison:
         for call in tables.names(arch).values():
             if (arch, call) in told:
                 continue
-            sides = _side(left, arch, call), _side(right, arch, call)
+            sides = _named((_side(left, arch, call), _side(right, arch, call)))
             looks = _looks(sides)
             if not looks and not _asked(sides):
                 continue
@@ -129,15 +130,51 @@ def _side(policy: Policy, arch: Arch, call: str) -> _Side:
 
 
 def _looks(sides: Iterable[_Side]) -> list[str]:
-    return list(
-        dict.fromkeys(
-            test.text
-            for rules, _ in sides
-            for condition, _ in rules
-            for test in tests(condition)
-            if isinstance(test, Look)
-        )
-    )
+    return list(dict.fromkeys(look.text for side in sides for look in _looks_of(side)))
+
+
+def _looks_of(side: _Side) -> Iterator[Look]:
+    rules, _ = side
+    for condition, _ in rules:
+        for test in tests(condition):
+            if isinstance(test, Look):
+                yield test
+
+
+def _told(side: _Side, name: Callable[[Look], str]) -> _Side:
+    """The same rules, with looks that are called by *name* and cannot be made."""
+    rules, default = side
+
+    def renamed(condition: Condition) -> Condition:
+        match condition:
+            case Look():
+                return replace(condition, text=name(condition))
+            case Negation(term):
+                return Negation(renamed(term))
+            case All(terms):
+                return All(tuple(map(renamed, terms)))
+            case Any(terms):
+                return Any(tuple(map(renamed, terms)))
+            case Constant() | RegisterTest():
+                return condition
+
+    return tuple((renamed(condition), verdict) for condition, verdict in rules), default
+
+
+def _named(sides: tuple[_Side, _Side]) -> tuple[_Side, _Side]:
+    """Both sides, with one text for each question that looks ask, and no text for two."""
+    texts: dict[object, str] = {}
+
+    def name(look: Look) -> str:
+        known = likeness(look)
+        if known not in texts:
+            others = sum(
+                text == look.text or text.startswith(f"{look.text} [") for text in texts.values()
+            )
+            texts[known] = f"{look.text} [another {others}]" if others else look.text
+        return texts[known]
+
+    return _told(sides[0], name), _told(sides[1], name)
 
 
 def _asked(sides: Iterable[_Side]) -> bool:

@@ -12,11 +12,10 @@ import re
 import shlex
 import struct
 from collections.abc import Mapping, Sequence
-from functools import cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Final
+from typing import Final
 
-from unotify.abi import constants, model
+from unotify.abi import model
 from unotify.abi.arch import Arch
 from unotify.abi.model import ArgSpec, CallSpec, Role
 from unotify.abi.structs import NOTIF
@@ -24,13 +23,13 @@ from unotify.abi.types import Address
 from unotify.calls import Call, class_for
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import Error, NotExpressible, PathTooLong, PolicyError, UnknownName
+from unotify.policy.expression.names import homes, members, spelling
 from unotify.protocol import Exchange
 
 __all__ = ["Memory", "OfflineFacts", "Unanswered", "call_of", "named", "pointers", "prepare"]
 
 _STRINGS: Final = frozenset({Role.PATH, Role.STRING, Role.IN_BUFFER})
 _STRUCTS: Final = frozenset({Role.IN_STRUCT, Role.INOUT_STRUCT})
-_EVERY: Final = {"AT_FDCWD": -100, "NULL": 0, "O_ACCMODE": 3, "S_IFMT": 0o170000}
 _START: Final = 0x10000
 _NOWHERE: Final = 0x1000
 """An address where nothing is known: for what is not given."""
@@ -298,39 +297,21 @@ def _constant(word: str, enum: str | None, arch: Arch, what: str) -> int:
         return int(word, 0)
     except ValueError:
         pass
-    if word in _EVERY:
-        return _EVERY[word]
-    if enum is not None:
-        found = _member(getattr(constants, enum), word, arch)
-        if found is not None:
-            return found
-    homes = _homes().get(word, ())
-    if homes:
-        return int(_member(getattr(constants, homes[0]), word, arch) or 0)
-    own = list(getattr(constants, enum).__members__) if enum else []
-    near = difflib.get_close_matches(word, own or list(_homes()), 1)
-    raise UnknownName(
-        f"{what}: there is no number and no constant {word!r}",
-        hint=f"did you mean {near[0]}?" if near else "numbers are 10, 0xa or 0o12",
-    )
-
-
-def _member(cls: Any, word: str, arch: Arch) -> int | None:
-    member = cls.__members__.get(word)
-    if member is None:
-        return None
-    translate = getattr(cls, "to_abi", None)
-    return int(translate(member, arch)) if translate else int(member)
-
-
-@cache
-def _homes() -> dict[str, tuple[str, ...]]:
-    """For each constant the classes that have it."""
-    found: dict[str, list[str]] = {}
-    for name in dir(constants):
-        for member in getattr(getattr(constants, name), "__members__", ()):
-            found.setdefault(member, []).append(name)
-    return {member: tuple(classes) for member, classes in found.items()}
+    if word == "NULL":
+        return 0
+    kinds = homes().get(word, ())
+    if not kinds:
+        own = members(enum) if enum and any(enum in found for found in homes().values()) else ()
+        near = difflib.get_close_matches(word, list(own) or list(homes()), 1)
+        raise UnknownName(
+            f"{what}: there is no number and no constant {word!r}",
+            hint=f"did you mean {near[0]}?" if near else "numbers are 10, 0xa or 0o12",
+        )
+    kind = enum if enum in kinds else kinds[0]
+    number = spelling(kind, arch).number(members(kind)[word])
+    if number is None:
+        raise NotExpressible(f"{what}: {arch.label} has no {word}")
+    return number
 
 
 def _pointed(word: str, arg: ArgSpec, arch: Arch, memory: Memory) -> bytes:
