@@ -50,12 +50,12 @@ class Step(NamedTuple):
     """One instruction that ran.
 
     Attributes:
-        index: Which.
+        at: Which, by its index.
         a: A after it; for the last, what the program returned.
         x: X after it.
     """
 
-    index: int
+    at: int
     a: int
     x: int
 
@@ -99,7 +99,7 @@ def simulate(program: Program | Sequence[Instruction], data: SeccompData) -> int
 
 def trace(program: Program | Sequence[Instruction], data: SeccompData) -> list[int]:
     """Run *program* on *data* and return the indices of the instructions that ran, in order."""
-    return [step.index for step in _run(program, data)]
+    return [step.at for step in _run(program, data)]
 
 
 def steps(program: Program | Sequence[Instruction], data: SeccompData) -> list[Step]:

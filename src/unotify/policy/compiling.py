@@ -20,13 +20,13 @@ from unotify.bpf import (
     Compare,
     In,
     Never,
-    Not,
     Or,
     Program,
     RegisterPredicate,
     compile_filter,
 )
 from unotify.bpf import Verdict as Table
+from unotify.bpf.prover import answer
 from unotify.errors import PolicyError
 from unotify.policy.conditions import (
     All,
@@ -214,37 +214,21 @@ def _model(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _As
         if call is None:
             return action_of(policy.unknown, None)
 
-        def answer(test: RegisterTest) -> bool:
-            return _asked(test.lower(arch), ask, arch.bits)
+        def registers(test: RegisterTest) -> bool:
+            return answer(test.lower(arch), ask, arch.bits)
 
         for case in cases(policy, arch, call):
-            matches = judge(case.condition, answer)
+            matches = judge(case.condition, registers)
             if matches is None:
                 return _NOTIFY
             if matches:
                 return action_of(case.verdict, call, log=case.rule.log)
         wanted = handlers(arch, call) if handlers is not None else None
-        if wanted is not None and _asked(wanted, ask, arch.bits):
+        if wanted is not None and answer(wanted, ask, arch.bits):
             return _NOTIFY
         return action_of(policy.default, call)
 
     return decide
-
-
-def _asked(predicate: RegisterPredicate, ask: _Ask, bits: int) -> bool:
-    match predicate:
-        case Always():
-            return True
-        case Never():
-            return False
-        case Not(term):
-            return not _asked(term, ask, bits)
-        case And(terms):
-            return all(_asked(term, ask, bits) for term in terms)
-        case Or(terms):
-            return any(_asked(term, ask, bits) for term in terms)
-        case Compare() | In():
-            return ask(predicate, bits)
 
 
 def _arch(policy: Policy, audit: int, nr: int) -> Arch | None:

@@ -8,7 +8,7 @@ from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import And, RegisterPredicate, compile_filter
-from unotify.bpf.symbolic import paths
+from unotify.bpf.symbolic import regions
 from unotify.errors import RacyContinue
 from unotify.policy.compiling import bound
 from unotify.policy.deciding import Case, cases
@@ -73,7 +73,7 @@ def _possible(predicate: RegisterPredicate, arch: Arch) -> bool:
         {arch: {nr: [(predicate, int(Action.LOG)), int(Action.ALLOW)]}},
         default=int(Action.ALLOW),
     )
-    return any(path.action == Action.LOG for path in paths(program))
+    return any(region.action == Action.LOG for region in regions(program))
 
 
 def _error(policy: Policy, looker: Rule, goer: Rule | None, call: str) -> RacyContinue:

@@ -92,9 +92,9 @@ def test_where_a_path_is_looked_up(
     """As the kernel does: from the call's descriptor, and the last link if it would."""
     kernel = FakeKernel()
     kernel.memory.pieces[PATH] = b"a/b\0"
-    kernel.names[b"a/b"] = "/home/a/b"
+    kernel.names[b"a/b"] = "/users/a/b"
     facts = facts_of(kernel, name, *args)
-    assert facts.resolved(argument) == "/home/a/b"
+    assert facts.resolved(argument) == "/users/a/b"
     assert kernel.resolved == [(b"a/b", *expected)]
     assert facts.call.exchange.memory_read
 

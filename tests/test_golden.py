@@ -15,7 +15,7 @@ from unotify.bpf import disassemble
 from unotify.policy.compiling import compile_policy
 from unotify.policy.loader import load
 
-POLICIES = Path(__file__).parents[3] / "examples" / "policies"
+POLICIES = Path(__file__).parents[1] / "examples" / "policies"
 GOLDEN = Path(__file__).parent / "golden"
 NATIVE = (Arch.X86_64, Arch.AARCH64, Arch.RISCV64, Arch.S390X)
 # These are about one architecture, or name calls that only x86 has.
