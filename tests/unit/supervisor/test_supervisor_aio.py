@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from tests.unit.supervisor.fake_kernel import PATIENCE, FakeKernel, FakeListener, Pending
+from tests.unit.supervisor.policies_by_hand import act, policy, rule
 from unotify import aio
 from unotify.calls import Call, Getpid, Getppid, Mount, OpenAt
 from unotify.errors import Conflict, Refused
 from unotify.protocol import Continue, Fail, PlainReply, Return
+from unotify.supervisor import Supervisor
 
 
 class Loop:
@@ -296,3 +298,31 @@ def test_a_busy_target_does_not_starve_the_loop() -> None:
         assert loop.supervisor.statistics().answered
 
     in_loop(test)
+
+
+def test_verbs_may_be_coroutines() -> None:
+    """A policy's verb that waits holds its call; one that passes leaves it to the next."""
+    made = policy(rule("openat getpid", act("perform", value=4)))
+
+    async def perform(call: Call, parameters: Any) -> Return | None:
+        await asyncio.sleep(0)
+        return Return(parameters["value"]) if call.call_name == "openat" else None
+
+    async def test(loop: Loop) -> None:
+        assert await loop.ask("openat") == Return(4)
+        assert await loop.ask("getpid") == Fail(errno.EPERM)
+
+    async def main() -> None:
+        async with aio.Supervisor(kernel=(kernel := FakeKernel()), policy=made) as supervisor:
+            supervisor.add_verb("perform", perform)
+            loop = Loop.__new__(Loop)
+            loop.kernel, loop.listener, loop.supervisor = kernel, kernel.listener(), supervisor
+            supervisor.attach(loop.listener)
+            await test(loop)
+
+    asyncio.run(main())
+    with (
+        Supervisor(kernel=FakeKernel(), embedded=True, policy=made) as plain,
+        pytest.raises(Conflict, match="async def"),
+    ):
+        plain.add_verb("perform", perform)
