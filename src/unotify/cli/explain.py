@@ -14,9 +14,10 @@ from unotify.cli.analysis import ARCHES, call_json, call_text, native, number_of
 from unotify.cli.failures import CommandError, Exit
 from unotify.cli.inputs import load_policy
 from unotify.policy.compiling import compile_policy
-from unotify.policy.explain import Cost, Explanation, Row, Step, explain_call, explain_policy
+from unotify.policy.explain import Explanation, Step, explain_call
 from unotify.policy.model import Policy
 from unotify.policy.offline import OfflineFacts, call_of, named, pointers, prepare
+from unotify.policy.overview import Cost, Row, explain_policy
 
 __all__ = ["command"]
 

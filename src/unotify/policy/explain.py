@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from errno import errorcode
-from itertools import islice
-from typing import Final
 
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import ACTION_MASK, Action
 from unotify.bpf import Program, SeccompData, evaluate, is_constant_allow, trace
 from unotify.bpf import simulate as run
-from unotify.bpf.symbolic import paths
-from unotify.errors import NotExpressible, TargetError
-from unotify.policy.compiling import bound
+from unotify.errors import TargetError
 from unotify.policy.conditions import (
     All,
     Any,
@@ -23,23 +19,16 @@ from unotify.policy.conditions import (
     Constant,
     Facts,
     Look,
-    Need,
     Negation,
     RegisterTest,
     holds,
     judge,
-    needs,
-    tests,
 )
 from unotify.policy.deciding import Case, cases
 from unotify.policy.model import Policy, Rule, Verdict
 from unotify.policy.offline import Unanswered
-from unotify.policy.reach import possible
 
-__all__ = ["Cost", "Explanation", "Row", "Step", "explain_call", "explain_policy"]
-
-_PATHS: Final = 20_000
-"""Most paths to follow for the costs of a whole policy."""
+__all__ = ["Explanation", "Step", "explain_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,163 +205,3 @@ def _depends(open_: Sequence[Step], last: Step | None, policy: Policy) -> str:
     else:
         parts.append(f"otherwise the default, {policy.default}")
     return "the supervisor must look; " + "; ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """How many instructions run for some calls, and how many calls cost none.
-
-    Attributes:
-        least: The fewest, of the calls for which the filter runs.
-        most: The most.
-        cached: How many of the calls the kernel answers from its bitmap.
-        calls: How many calls there are.
-    """
-
-    least: int
-    most: int
-    cached: int
-    calls: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table of a policy.
-
-    Attributes:
-        rule: The rule, or ``None``: a default.
-        title: What to call it.
-        calls: The calls that it may decide.
-        verdict: What it says.
-        filter: Whether the filter decides at least some of them.
-        supervisor: Whether the supervisor decides at least some of them.
-        needs: What it looks at.
-        looks: The tests that the supervisor makes.
-        cost: Of its calls, whichever rule decides them; ``None`` without calls.
-    """
-
-    rule: Rule | None
-    title: str
-    calls: tuple[str, ...]
-    verdict: Verdict
-    filter: bool
-    supervisor: bool
-    needs: frozenset[Need]
-    looks: tuple[str, ...]
-    cost: Cost | None
-
-
-def explain_policy(policy: Policy, program: Program) -> list[Row]:
-    """The whole policy as a table: a row for each rule, in order, and one for each default."""
-    costs = _costs(policy, program)
-    taken: set[str] = set()
-    rows = [_row(policy, rule, costs, taken) for rule in policy.rules]
-    every = {call for arch in policy.architectures for call in tables.numbers(arch)}
-    rest = tuple(sorted(every - taken))
-    rows.append(_default("default", rest, policy.default, costs))
-    rows.append(_default("unknown numbers", (), policy.unknown, costs))
-    rows.append(_default("other architectures", (), policy.bad_arch, costs))
-    return rows
-
-
-def _row(policy: Policy, rule: Rule, costs: dict[str, Cost], taken: set[str]) -> Row:
-    decided: set[str] = set()
-    wanted: set[Need] = set()
-    looks: dict[str, None] = {}
-    in_filter = supervised = False
-    for arch in policy.architectures:
-        for call in tables.names(arch).values():
-            if not any(rule.covers(name, arch) for name in (call, *_parts(call))):
-                continue
-            for case in cases(policy, arch, call):
-                if case.rule is not rule:
-                    continue
-                decided.add(call)
-                wanted |= needs(case.condition)
-                looks |= dict.fromkeys(
-                    test.text for test in tests(case.condition) if isinstance(test, Look)
-                )
-                own = None if rule.log else case.verdict.action(call)
-                sure = _sure(case, arch)
-                in_filter |= own is not None and own & ACTION_MASK != Action.USER_NOTIF and sure
-                supervised |= own is None or own & ACTION_MASK == Action.USER_NOTIF or bool(looks)
-    taken |= {
-        call
-        for call in decided
-        if all(
-            found and found[-1].condition == Constant(True)
-            for arch in policy.architectures
-            if tables.number(call, arch) is not None
-            for found in [cases(policy, arch, call)]
-        )
-    }
-    calls = tuple(sorted(decided))
-    title = rule.name or f"rule at {rule.place}"
-    return Row(
-        rule,
-        title,
-        calls,
-        rule.verdict,
-        in_filter,
-        supervised,
-        frozenset(wanted),
-        tuple(looks),
-        _sum(costs, calls),
-    )
-
-
-def _parts(call: str) -> tuple[str, ...]:
-    return tuple(tables.MULTIPLEXERS.get(call, {}).values())
-
-
-def _sure(case: Case, arch: Arch) -> bool:
-    """Whether registers alone can tell that it matches."""
-    return possible([bound(case.condition, arch, looks=False)], arch)
-
-
-def _default(title: str, calls: tuple[str, ...], verdict: Verdict, costs: dict[str, Cost]) -> Row:
-    asks = verdict.action(None) is None
-    return Row(None, title, calls, verdict, not asks, asks, frozenset(), (), _sum(costs, calls))
-
-
-def _sum(costs: dict[str, Cost], calls: Sequence[str]) -> Cost | None:
-    found = [costs[call] for call in calls if call in costs]
-    if not found:
-        return None
-    return Cost(
-        min(cost.least for cost in found),
-        max(cost.most for cost in found),
-        sum(cost.cached > 0 for cost in found),
-        len(found),
-    )
-
-
-def _costs(policy: Policy, program: Program) -> dict[str, Cost]:
-    """Instructions executed, by call, over all of the policy's architectures."""
-    executed: dict[str, list[int]] = {}
-    found = {arch: dict(tables.names(arch)) for arch in policy.architectures}
-    try:
-        for path in islice(paths(program), _PATHS):
-            for arch, names in found.items():
-                if arch.audit not in path.audit:
-                    continue
-                for nr, call in names.items():
-                    if nr in path.nr:
-                        executed.setdefault(call, []).append(len(path.executed))
-    except NotExpressible:
-        return {}
-    return {
-        call: Cost(
-            min(counts),
-            max(counts),
-            int(
-                all(
-                    is_constant_allow(program, arch.audit, number)
-                    for arch in policy.architectures
-                    if (number := tables.number(call, arch)) is not None
-                )
-            ),
-            1,
-        )
-        for call, counts in executed.items()
-    }

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from errno import EACCES, ENOSYS
 
-from tests.unit.policy.policies import FILES, policy, rule
+from tests.unit.policy.policies import FILES
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.policy.compiling import compile_policy
-from unotify.policy.conditions import Need
-from unotify.policy.explain import Explanation, explain_call, explain_policy
+from unotify.policy.explain import Explanation, explain_call
 from unotify.policy.model import Verb, Verdict
 from unotify.policy.offline import OfflineFacts, call_of, prepare
 
@@ -81,53 +80,3 @@ def test_unknown_numbers_and_architectures() -> None:
     found = explain_call(FILES, PROGRAM, Arch.I386, 5)
     assert found.verdict == FILES.bad_arch
     assert found.action == Action.KILL_PROCESS
-
-
-def test_the_table() -> None:
-    """Golden: the whole policy, a row for each rule and each default."""
-    rows = [
-        (row.title, row.calls[:1], str(row.verdict), row.filter, row.supervisor, row.looks)
-        for row in explain_policy(FILES, PROGRAM)
-    ]
-    assert rows == [
-        ("no files made", ("openat",), "fail ENOSYS", True, False, ()),
-        ("passwords", ("openat",), "fail EACCES", False, True, ('path == "/etc/passwd"',)),
-        ("ordinary users", ("openat",), "allow", False, True, ("uid == 0",)),
-        ("no directories", ("mkdir",), "fail EACCES", True, False, ()),
-        ("mounts", ("mount",), "notify", False, True, ()),
-        ("default", ("_sysctl",), "allow", True, False, ()),
-        ("unknown numbers", (), "fail ENOSYS", True, False, ()),
-        ("other architectures", (), "kill-process", True, False, ()),
-    ]
-
-
-def test_costs_in_the_table() -> None:
-    """Costs are those of the paths of a rule's calls; only calls always allowed are cached."""
-    rows = {row.title: row for row in explain_policy(FILES, PROGRAM)}
-    files = rows["no files made"].cost
-    assert files is not None
-    assert 5 < files.least <= files.most <= len(PROGRAM)
-    assert (files.cached, files.calls) == (0, 1)
-    rest = rows["default"].cost
-    assert rest is not None
-    assert rest.calls == len(rows["default"].calls)
-    assert rest.cached == rest.calls - 1  # openat may come down to it
-    assert rows["passwords"].needs == {Need.REGISTERS, Need.MEMORY}
-
-
-def test_logged_rules_are_supervised() -> None:
-    """A rule with log is decided where it can be logged."""
-    logged = policy(rule("mkdir", Verdict(Verb.ALLOW), log=True, name="seen"))
-    program = compile_policy(logged)
-    (row, *_) = explain_policy(logged, program)
-    assert (row.filter, row.supervisor) == (False, True)
-    assert explain_call(logged, program, X86, 83).supervised
-
-
-def test_rules_that_never_match_have_no_calls() -> None:
-    """A rule behind one that takes everything decides nothing."""
-    shadowed = policy(rule("mkdir", FILES.unknown), rule("mkdir", FILES.default, name="never"))
-    rows = explain_policy(shadowed, compile_policy(shadowed))
-    assert (rows[1].title, rows[1].calls, rows[1].cost) == ("never", (), None)
-    assert not rows[1].filter
-    assert not rows[1].supervisor
