@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Error,
         FilterTooLarge,
         HandlerFault,
+        InvalidPolicy,
         KernelError,
         KernelProtocolError,
         LocalProtocolError,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from unotify.protocol import Continue, Fail, InstallFd, Reply, Return
-    from unotify.supervisor import Held, Instrument, Statistics, Supervisor, Target, on
+    from unotify.supervisor import Held, Instrument, Statistics, Supervisor, Target, on, verb
 
 __version__ = "0.1.0"
 
@@ -51,6 +52,7 @@ _HOMES = {
         "Error",
         "FilterTooLarge",
         "HandlerFault",
+        "InvalidPolicy",
         "KernelError",
         "KernelProtocolError",
         "LocalProtocolError",
@@ -66,7 +68,15 @@ _HOMES = {
         "Unsupported",
     ),
     "unotify.protocol": ("Continue", "Fail", "InstallFd", "Reply", "Return"),
-    "unotify.supervisor": ("Held", "Instrument", "Statistics", "Supervisor", "Target", "on"),
+    "unotify.supervisor": (
+        "Held",
+        "Instrument",
+        "Statistics",
+        "Supervisor",
+        "Target",
+        "on",
+        "verb",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -82,6 +92,7 @@ __all__ = [
     "Held",
     "InstallFd",
     "Instrument",
+    "InvalidPolicy",
     "KernelError",
     "KernelProtocolError",
     "LocalProtocolError",
@@ -101,6 +112,7 @@ __all__ = [
     "UnknownName",
     "Unsupported",
     "on",
+    "verb",
 ]
 
 

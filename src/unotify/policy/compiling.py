@@ -41,7 +41,7 @@ from unotify.policy.conditions import (
 from unotify.policy.deciding import Case, cases
 from unotify.policy.model import Policy, Verb, Verdict
 
-__all__ = ["Handlers", "action_of", "bound", "compile_policy", "tables"]
+__all__ = ["Handlers", "action_of", "bound", "compile_policy", "cuts_of", "model_of", "tables"]
 
 Handlers: TypeAlias = Callable[[Arch, str], RegisterPredicate | None]
 """For a call on an architecture: where Python handlers want to be asked, or ``None``."""
@@ -196,14 +196,14 @@ def compile_policy(
         bad_arch=bad,
         x32=bad,
         weights=weights,
-        model=(_model(policy, handlers), _cuts(policy)),
+        model=(model_of(policy, handlers), cuts_of(policy)),
     )
 
 
 _Ask: TypeAlias = Callable[[Compare | In, int], bool]
 
 
-def _model(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _Ask], int]:
+def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _Ask], int]:
     """What the filter must answer, straight from the rules."""
 
     def decide(audit: int, nr: int, ask: _Ask) -> int:
@@ -239,7 +239,8 @@ def _arch(policy: Policy, audit: int, nr: int) -> Arch | None:
     return None
 
 
-def _cuts(policy: Policy) -> dict[int, list[int]]:
+def cuts_of(policy: Policy) -> dict[int, list[int]]:
+    """Where ranges of numbers begin that the filter answers alike, by audit architecture."""
     cuts: dict[int, set[int]] = {
         arch.audit: {0, X32_BIT, _X32_END} for arch in policy.architectures
     }
