@@ -44,6 +44,11 @@ class RawTest(RegisterTest):
         left = name if self.mask is None else f"{name} & {_number(self.mask)}"
         return f"{left} {self.op.value} {_number(self.value)}"
 
+    def narrowed(self, name: str) -> str:
+        """The same of the lower 32 bits alone."""
+        mask = None if self.mask is None else self.mask & _LOW
+        return raw_test(self.index, self.op, self.value & _LOW, mask).spelled(name)
+
 
 @cache
 def raw_test(index: int, op: CompareOp, value: int, mask: int | None = None) -> RawTest:
