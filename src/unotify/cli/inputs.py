@@ -28,9 +28,11 @@ __all__ = [
     "load_any",
     "load_policy",
     "load_program",
+    "named",
     "parse",
     "read_bytes",
     "read_instructions",
+    "read_text",
     "tail",
 ]
 
@@ -94,7 +96,7 @@ def load_any(path: str, *, native: Arch | None = None) -> Found:
         CommandError: It cannot be read, or is neither.
         PolicyError: It has mistakes, or the kernel would not take it.
     """
-    return parse(read_bytes(path), _named(path), directory=_directory(path), native=native)
+    return parse(read_bytes(path), named(path), directory=_directory(path), native=native)
 
 
 def parse(
@@ -139,8 +141,8 @@ def read_instructions(path: str, *, native: Arch | None = None) -> tuple[Instruc
     """
     data = read_bytes(path)
     if _text(data) is None:
-        return _raw(data, _named(path))
-    found = parse(data, _named(path), directory=_directory(path), native=native)
+        return _raw(data, named(path))
+    found = parse(data, named(path), directory=_directory(path), native=native)
     if isinstance(found, Policy):
         from unotify.policy.compiling import compile_policy
 
@@ -166,10 +168,22 @@ def read_bytes(path: str) -> bytes:
         raise CommandError(f"cannot read {path!r}: {error}", Exit.USAGE) from None
     if len(data) > MOST:
         raise CommandError(
-            f"{_named(path)} has more than {MOST >> 20} MiB: it is no policy and no filter",
+            f"{named(path)} has more than {MOST >> 20} MiB: it is no policy and no filter",
             Exit.USAGE,
         )
     return data
+
+
+def read_text(path: str) -> str:
+    """The text in a file, or of standard input for ``-``.
+
+    Raises:
+        CommandError: It cannot be read, or is no text.
+    """
+    text = _text(read_bytes(path))
+    if text is None:
+        raise CommandError(f"{named(path)} is no text in UTF-8", Exit.POLICY)
+    return text
 
 
 class Tailed(click.Command):
@@ -195,7 +209,8 @@ def _native() -> Arch:
     return default_kernel().arch
 
 
-def _named(path: str) -> str:
+def named(path: str) -> str:
+    """What messages call *path*."""
     return "standard input" if path == "-" else path
 
 

@@ -103,7 +103,7 @@ def test_all_filters_run() -> None:
     oldest = [ret(Action.LOG)]
     found = run_chain([newest, oldest], CALL)
     assert [answer.value for answer in found.answers] == [Action.ERRNO | 7, Action.LOG]
-    assert [step.index for step in found.answers[0].steps] == [0, 1, 2]
+    assert [step.at for step in found.answers[0].steps] == [0, 1, 2]
     assert (found.winner, found.errno, found.runs) == (0, 7, False)
     other = run_chain([newest, oldest], CALL._replace(nr=40))
     assert (other.winner, other.action, other.runs) == (1, Action.LOG, True)

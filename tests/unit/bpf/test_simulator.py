@@ -159,4 +159,4 @@ def test_steps_have_the_registers() -> None:
     program = [op(Op.LD_IMM, 7), op(Op.TAX), op(Op.ADD_X), jeq(14, 1, 0), ret(1), ret(2)]
     found = steps(program, CALL)
     assert found == [(0, 7, 0), (1, 7, 7), (2, 14, 7), (3, 14, 7), (5, 2, 7)]
-    assert [step.index for step in found] == trace(program, CALL)
+    assert [step.at for step in found] == trace(program, CALL)
