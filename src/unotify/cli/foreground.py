@@ -47,6 +47,7 @@ def accompany(supervisor: Any, start: Callable[[], Any], *, quiet: bool) -> int:
     companion = _Companion()
     # Caught, not ignored: the target starts with the default, or ignores what we ignore.
     companion.catch(*_ENDING, *_OTHERS)
+    signal.signal(signal.SIGCONT, companion.on_continued)
     try:
         process = start()
     except KernelError:
@@ -93,7 +94,6 @@ class _Companion:
         # terminal. And SIGCHLD may be ignored, for the target; then no child of ours
         # would leave a status.
         self.catch(signal.SIGTSTP)
-        signal.signal(signal.SIGCONT, self._on_continued)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in self.early:
             self._pass_on(number)
@@ -122,12 +122,13 @@ class _Companion:
             with suppress(PermissionError):
                 self._process.send_signal(number)
 
-    def _on_continued(self, number: int, frame: object) -> None:
+    def on_continued(self, number: int, frame: object) -> None:
+        """See to it that the target goes on when we do."""
         # Both were stopped by SIGSTOP, which nobody can catch, and we alone may have
         # been continued. This may run late, for a thread that took the signal: a stop
         # by any other signal may be the next Ctrl-Z, and is not ours to undo.
         self._continued = time.monotonic()
-        if not self._ended:
+        if self._process is not None and not self._ended:
             report = _stop_report(self._process.pid, os.WNOWAIT)
             if report is not None and report.si_status == signal.SIGSTOP:
                 self._process.send_signal(signal.SIGCONT)
