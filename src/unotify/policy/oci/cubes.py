@@ -194,7 +194,7 @@ def _cubes(test: Compare, width: Width) -> list[_Cube]:
     if test.op in (CompareOp.EQ, CompareOp.LE, CompareOp.GE):
         found += same
     if test.op is CompareOp.NE:
-        found += _different(mask, value)
+        found += _different(mask, value, bits)
     elif test.op in (CompareOp.LT, CompareOp.LE):
         found += _less(mask, value, bits)
     elif test.op in (CompareOp.GT, CompareOp.GE):
@@ -202,12 +202,13 @@ def _cubes(test: Compare, width: Width) -> list[_Cube]:
     return [(at, number ^ (sign & at)) for at, number in found]
 
 
-def _different(mask: int, value: int) -> Iterator[_Cube]:
+def _different(mask: int, value: int, bits: int) -> Iterator[_Cube]:
     if value & ~mask:
         yield 0, 0
         return
-    for bit in _bits(mask):
-        yield bit, ~value & bit
+    # As less or greater they do not overlap, so that several of them stay few.
+    yield from _less(mask, value, bits)
+    yield from _greater(mask, value, bits)
 
 
 def _less(mask: int, value: int, bits: int) -> Iterator[_Cube]:
@@ -231,10 +232,3 @@ def _greater(mask: int, value: int, bits: int) -> Iterator[_Cube]:
                 return
         elif mask & bit:
             yield mask & above, (value & above | bit) & mask
-
-
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        bit = mask & -mask
-        yield bit
-        mask ^= bit

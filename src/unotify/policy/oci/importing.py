@@ -234,6 +234,8 @@ def _range(arg: Argument) -> tuple[int, int]:
             return arg.value + 1, _FULL
         case CompareOp.GE:
             return arg.value, _FULL
+        case CompareOp.EQ if arg.op != MASKED:
+            return arg.value, arg.value
         case _:
             return 0, _FULL
 
