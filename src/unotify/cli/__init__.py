@@ -21,8 +21,13 @@ COMMANDS = {
     "explain": "Tell what a policy does with a call, where, and at what cost.",
     "audit": "Look for holes in a policy or filter.",
     "diff": "Tell where two policies or filters differ, with examples.",
+    "convert": "Turn OCI profiles and other lists into policies, and back.",
     "schema": "Print the JSON Schema of policy files.",
     "compile": "Turn a policy into a proved filter.",
+    "disasm": "Print a filter as text.",
+    "asm": "Turn such text into a filter.",
+    "simulate": "Trace a call through a filter, or through a stack of them.",
+    "dump": "Print the filters of a running process or of a command.",
     "doctor": "Tell what this kernel and this place allow.",
     "calls": "Look a system call up: numbers, arguments, ABIs.",
 }

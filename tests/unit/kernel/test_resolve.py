@@ -84,6 +84,7 @@ def test_names_below_the_current_directory(tree: Path, path: str, name: str) -> 
         ("/proc/self/root/etc", "/etc"),
         ("/proc/mounts", f"/proc/{ME}/mounts"),
     ],
+    ids=lambda value: value.replace(str(ME), "ME"),
 )
 def test_names_from_the_root(tree: Path, path: str, name: str) -> None:
     """Nothing is above the root, and self in procfs is the target."""
