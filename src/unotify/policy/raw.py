@@ -44,9 +44,9 @@ class RawTest(RegisterTest):
         left = name if self.mask is None else f"{name} & {_number(self.mask)}"
         return f"{left} {self.op.value} {_number(self.value)}"
 
-    def narrowed(self, name: str) -> str:
-        """The same of the lower 32 bits alone."""
-        mask = None if self.mask is None else self.mask & _LOW
+    def narrowed(self, name: str, *, whole: bool = False) -> str:
+        """The same of the lower 32 bits alone; *whole* if the mask has all that there are."""
+        mask = None if self.mask is None or whole else self.mask & _LOW
         return raw_test(self.index, self.op, self.value & _LOW, mask).spelled(name)
 
 

@@ -8,6 +8,7 @@ a note says so: the difference is only in bits that the kernel ignores.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from errno import errorcode
 from functools import lru_cache
 from itertools import groupby
@@ -15,6 +16,7 @@ from typing import Final
 
 from unotify.abi import model, tables
 from unotify.abi.arch import Arch
+from unotify.bpf import Compare, CompareOp, RegisterPredicate
 from unotify.errors import NotExpressible, PolicyError
 from unotify.policy.conditions import All, Any, Condition, Constant, Negation, RegisterTest
 from unotify.policy.model import TRUE, Policy, Rule, Verb, Verdict
@@ -23,6 +25,7 @@ from unotify.policy.raw import RawTest
 __all__ = ["to_toml"]
 
 _WIDTH: Final = 100
+_LOW: Final = (1 << 32) - 1
 
 
 def to_toml(policy: Policy) -> tuple[str, list[str]]:
@@ -124,7 +127,7 @@ class _Writer:
             found = _bound(text, call, archs)
             if found is None:
                 continue
-            if all(found.lower(arch) == test.lower(arch) for arch in archs):
+            if all(_same(found, test, arch) for arch in archs):
                 return text
             near = near or text
         if near is None:
@@ -133,10 +136,28 @@ class _Writer:
                 hint="decide about the call as a whole",
             )
         self.notes[
-            f"{call}: {test.text} is about the whole register, {near} about the bits of it that "
-            "the kernel looks at"
+            f"{call}: conditions are about the bits of an int that the kernel looks at (32), not "
+            "about the whole register"
         ] = None
         return near
+
+
+def _same(found: RegisterTest, test: RawTest, arch: Arch) -> bool:
+    return _neutral(found.lower(arch), arch) == _neutral(test.lower(arch), arch)
+
+
+def _neutral(predicate: RegisterPredicate, arch: Arch) -> RegisterPredicate:
+    """A comparison without what makes no difference on *arch*."""
+    if not isinstance(predicate, Compare):
+        return predicate
+    bits = predicate.bits or arch.bits
+    if predicate.op not in (CompareOp.EQ, CompareOp.NE):
+        return replace(predicate, bits=bits)
+    ones = (1 << bits) - 1
+    mask = ones if predicate.mask is None else predicate.mask & ones
+    value = predicate.value & ones if predicate.value < 0 else predicate.value
+    bits = 32 if mask | value <= _LOW else 64
+    return Compare(predicate.arg, predicate.op, value, bits, mask=mask or None)
 
 
 def _candidates(test: RawTest, call: str) -> Iterator[str]:
@@ -147,7 +168,7 @@ def _candidates(test: RawTest, call: str) -> Iterator[str]:
     yield test.text
     for arg in names:
         if arg.bits in (8, 16, 32):
-            yield test.narrowed(arg.name)
+            yield test.narrowed(arg.name, whole=test.mask == (1 << arg.bits) - 1)
 
 
 @lru_cache(maxsize=4096)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any as Anything
 from typing import Final
 
-from unotify.abi import constants
 from unotify.bpf import CompareOp
 from unotify.errors import UnknownName
 from unotify.policy.conditions import All, Any, Condition, Constant, Negation
+from unotify.policy.expression import names
 from unotify.policy.foreign.making import fail
 from unotify.policy.model import TRUE, Place
 from unotify.policy.problems import nearest, shown
@@ -68,16 +66,6 @@ def tokens(text: str, source: str, *, line: int = 1) -> Iterator[Token]:
         at = found.end()
 
 
-@cache
-def _constants() -> dict[str, int]:
-    found: dict[str, int] = {"O_ACCMODE": 3, "S_IFMT": 0o170000, "NULL": 0}
-    for kind in dir(constants):
-        members: Anything = getattr(getattr(constants, kind), "__members__", {})
-        for name, member in members.items():
-            found.setdefault(name, int(member))
-    return found
-
-
 def constant(token: Token, own: dict[str, int]) -> int:
     """The number that *token* stands for.
 
@@ -90,11 +78,12 @@ def constant(token: Token, own: dict[str, int]) -> int:
         if len(text) > 24 or (octal and not re.fullmatch("[0-7]+", text)):
             fail(token.place, f"{shown(text)} is no number of 64 bits")
         return int(text, 8 if octal else 0)
-    found = own.get(text, _constants().get(text))
-    if token.kind != "name" or found is None:
-        hint = nearest(text, [*own, *_constants()]) if token.kind == "name" else None
+    if text in own:
+        return own[text]
+    if token.kind != "name" or not names.homes(text):
+        hint = nearest(text, [*own, *names.homes()]) if token.kind == "name" else None
         fail(token.place, f"{shown(text)} is no number or constant", hint=hint, kind=UnknownName)
-    return found
+    return names.value(text)
 
 
 @dataclass(frozen=True, slots=True)
