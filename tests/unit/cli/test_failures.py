@@ -66,7 +66,7 @@ def test_a_bug_of_ours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 
 
 def test_commands_and_modules_agree() -> None:
-    """Each command is the `command` of its module, under the same name; `compile` hides a builtin."""
+    """Each command is the `command` of its module, under the same name but `compile`."""
     context = click.Context(cli)
     for name in COMMANDS:
         command = cli.get_command(context, name)
