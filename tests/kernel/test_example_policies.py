@@ -160,7 +160,7 @@ def test_ai_agent(tmp_path: Path) -> None:
 
 def test_strict_compute(tmp_path: Path) -> None:
     """A worker computes; it can neither write a file nor start a socket."""
-    assert run("strict-compute", "sort", "-r", str(POLICIES / "modules.toml")).returncode == 0
+    assert run("strict-compute", "sha256sum", str(POLICIES / "modules.toml")).returncode == 0
     found = run("strict-compute", "tee", str(tmp_path / "out"))
     assert found.returncode != 0
     assert os.listdir(tmp_path) == []

@@ -96,7 +96,8 @@ def _mask_of(register: Register) -> int:
 
 
 def _word(spec: ArgSpec, op: CompareOp, value: int, mask: int | None) -> RegisterPredicate:
-    signed = spec.signed and mask is None
+    # Equality has no sign, so that the same question has one form.
+    signed = spec.signed and mask is None and op not in (CompareOp.EQ, CompareOp.NE)
     if spec.bits in (8, 16):
         # The kernel cuts these: dirt above them must not hide anything (B3).
         ones = (1 << spec.bits) - 1
