@@ -96,7 +96,7 @@ def test_long_lists() -> None:
     [
         ("lseek", raw_test(1, CompareOp.EQ, 5), "offset == 5"),
         ("clone", raw_test(0, CompareOp.EQ, 0, 0x7E020000), "flags & 0x7e020000 == 0"),
-        ("close", raw_test(0, CompareOp.EQ, 3, WORD - 1), "fd == 3"),
+        ("close", raw_test(0, CompareOp.EQ, 3, WORD - 1), "fd & 0xffffffff == 3"),
         ("brk", raw_test(0, CompareOp.GE, 4096), "addr >= 0x1000"),
         (
             "ioctl",
