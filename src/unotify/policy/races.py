@@ -6,13 +6,11 @@ from collections.abc import Iterator
 
 from unotify.abi import tables
 from unotify.abi.arch import Arch
-from unotify.abi.seccomp import Action
-from unotify.bpf import And, RegisterPredicate, compile_filter
-from unotify.bpf.symbolic import regions
 from unotify.errors import RacyContinue
 from unotify.policy.compiling import bound
 from unotify.policy.deciding import Case, cases
 from unotify.policy.model import LETTING_GO, Policy, Rule
+from unotify.policy.reach import possible
 
 __all__ = ["check_races"]
 
@@ -63,17 +61,7 @@ def _meet(found: tuple[Case, ...], looker: Case, goer: Case | None, arch: Arch) 
             terms.append(bound(case.condition, arch, looks=True))
             break
         terms.append(~bound(case.condition, arch, looks=False))
-    return _possible(And(tuple(terms)), arch)
-
-
-def _possible(predicate: RegisterPredicate, arch: Arch) -> bool:
-    # A program that answers only what meets the predicate has a path there, or none does.
-    nr = next(iter(tables.names(arch)))
-    program = compile_filter(
-        {arch: {nr: [(predicate, int(Action.LOG)), int(Action.ALLOW)]}},
-        default=int(Action.ALLOW),
-    )
-    return any(region.action == Action.LOG for region in regions(program))
+    return possible(terms, arch)
 
 
 def _error(policy: Policy, looker: Rule, goer: Rule | None, call: str) -> RacyContinue:
