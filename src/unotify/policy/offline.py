@@ -23,7 +23,7 @@ from unotify.abi.types import Address
 from unotify.calls import Call, class_for
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import Error, NotExpressible, PathTooLong, PolicyError, UnknownName
-from unotify.policy.expression.names import homes, members, spelling
+from unotify.policy.spelling import homes, members, spelling
 from unotify.protocol import Exchange
 
 __all__ = ["Memory", "OfflineFacts", "Unanswered", "call_of", "named", "pointers", "prepare"]

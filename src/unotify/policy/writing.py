@@ -173,7 +173,7 @@ def _candidates(test: RawTest, call: str) -> Iterator[str]:
 
 @lru_cache(maxsize=4096)
 def _bound(text: str, call: str, archs: tuple[Arch, ...]) -> RegisterTest | None:
-    from unotify.policy.expression import bind
+    from unotify.policy.where import bind
 
     try:
         found = bind(text, [call], architectures=archs)[call]

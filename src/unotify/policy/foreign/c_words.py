@@ -13,8 +13,8 @@ from typing import Final
 
 from unotify.bpf import CompareOp
 from unotify.errors import UnknownName
+from unotify.policy import spelling
 from unotify.policy.conditions import All, Any, Condition, Constant, Negation
-from unotify.policy.expression import names
 from unotify.policy.foreign.making import fail
 from unotify.policy.model import TRUE, Place
 from unotify.policy.problems import nearest, shown
@@ -80,10 +80,10 @@ def constant(token: Token, own: dict[str, int]) -> int:
         return int(text, 8 if octal else 0)
     if text in own:
         return own[text]
-    if token.kind != "name" or not names.homes(text):
-        hint = nearest(text, [*own, *names.homes()]) if token.kind == "name" else None
+    if token.kind != "name" or not spelling.homes(text):
+        hint = nearest(text, [*own, *spelling.homes()]) if token.kind == "name" else None
         fail(token.place, f"{shown(text)} is no number or constant", hint=hint, kind=UnknownName)
-    return names.value(text)
+    return spelling.value(text)
 
 
 @dataclass(frozen=True, slots=True)

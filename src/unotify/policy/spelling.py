@@ -2,14 +2,13 @@
 
 A policy uses the generic values, those of x86-64. Each architecture has its own
 spelling of some: a flag may be another bit there, and the bit that it has elsewhere
-may mean something else, or nothing. `Spelling` says it both ways, and says too what
-an architecture has no spelling for.
+may mean something else, or nothing. `Spelling` translates, and says too what an
+architecture has no spelling for.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -17,19 +16,7 @@ from typing import Final
 from unotify.abi._constants import TEXT
 from unotify.abi.arch import Arch
 
-__all__ = [
-    "Spelling",
-    "field_of",
-    "homes",
-    "is_choice",
-    "is_flags",
-    "known_kind",
-    "members",
-    "nearest",
-    "related",
-    "spelling",
-    "value",
-]
+__all__ = ["Spelling", "homes", "members", "spelling", "value"]
 
 _ALL: Final = (1 << 64) - 1
 
@@ -58,17 +45,8 @@ ioctl FIONCLEX=0x5450 FIOCLEX=0x5451 FIOASYNC=0x5452 FICLONE=0x40049409 FS_IOC_G
 ioctl FS_IOC_SETFLAGS=0x40086602
 """
 
-# Masks, not values of the field that they cut out.
-_MASKS: Final = frozenset({"S_IFMT", "S_IRWXU", "S_IRWXG", "S_IRWXO"})
-
 _OLD_IOCTLS: Final = ("ppc", "mips", "parisc", "sh4")
 """Architectures whose terminal ioctls have numbers of their own."""
-
-_RELATED: Final[Mapping[str, frozenset[str]]] = {
-    "CloneFlags": frozenset({"Signal"}),  # the lowest byte is a signal
-    "IpcFlags": frozenset({"mode"}),
-    "mode": frozenset({"FileType"}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,46 +119,6 @@ def members(kind: str) -> Mapping[str, int]:
     return _kinds()[kind].members
 
 
-def related(kind: str) -> frozenset[str]:
-    """The classes whose names may stand where *kind* is wanted."""
-    return _RELATED.get(kind, frozenset()) | {kind}
-
-
-def known_kind(kind: str | None) -> bool:
-    """Whether there is a class of that name here."""
-    return kind in _kinds()
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """A hint: which of *names* may have been meant by *name*, or ``None``."""
-    names = list(names)
-    folded = {other.casefold(): other for other in names}
-    found = folded.get(name.casefold())
-    if found is None:
-        found = next(iter(difflib.get_close_matches(name[:60], names, n=1)), None)
-    return None if found is None else f"did you mean {found}?"
-
-
-def is_flags(kind: str) -> bool:
-    """Whether *kind* names bits, rather than one of several values."""
-    return not _kinds()[kind].choice
-
-
-def field_of(kind: str) -> int:
-    """The bits of *kind* that are one value, or 0."""
-    return _kinds()[kind].field
-
-
-def is_choice(name: str, kind: str) -> bool:
-    """Whether *name* is one of several values, rather than a set of bits."""
-    info = _kinds()[kind]
-    number = info.members[name]
-    if name in _MASKS or number == info.field:
-        return False
-    inside = {found for found in info.members.values() if 0 < found < info.field}
-    return info.choice or (number in inside and len(inside) > 1)
-
-
 def value(name: str) -> int:
     """The generic value of *name*."""
     return _kinds()[_homes()[name][0]].members[name]
@@ -224,14 +162,6 @@ class Spelling:
             return None
         return low | self._moved(rest)
 
-    def mask(self, value: int) -> int:
-        """The native bits for *value*; what there is no bit for is left out."""
-        if not self.bits:
-            return value
-        if value < 0:
-            return ~self.mask(~value)
-        return value & self.field | self._moved(value & ~self.field & ~self.lost)
-
     def _moved(self, value: int) -> int:
         made = value
         for old, _ in self.bits:
@@ -240,22 +170,6 @@ class Spelling:
             if value & old:
                 made |= new
         return made
-
-    def generic(self, native: int) -> int:
-        """The generic value of what a target gave."""
-        if not self.pairs and not self.bits:
-            return native
-        there = {new: old for old, new in self.pairs.items()}
-        if self.field == _ALL:
-            return there.get(native, native)
-        low = native & self.field
-        rest = made = native & ~self.field
-        for _, new in self.bits:
-            made &= ~new
-        for old, new in self.bits:
-            if rest & new:
-                made |= old
-        return made | there.get(low, low)
 
 
 @cache
