@@ -100,9 +100,6 @@ class Facts(Protocol):
     def count(self, key: str, scope: str) -> int:
         """Count one more call for *key* in ``process``, ``program`` or ``rule``; the new count."""
 
-    def now(self) -> float:
-        """Seconds of a clock that only goes forward."""
-
     def random(self) -> float:
         """A number from 0 up to, not including, 1."""
 

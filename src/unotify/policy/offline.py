@@ -191,10 +191,6 @@ class OfflineFacts:
         """It is the first call."""
         return 1
 
-    def now(self) -> float:
-        """Time does not pass."""
-        return 0.0
-
     def random(self) -> float:
         """Chance is not foreseen."""
         raise Unanswered("chance decides")
