@@ -232,7 +232,9 @@ class SockaddrArgument(MemoryArgument[T]):
         length = call.register(self.spec.length) if self.spec.length else _SOCKADDR_MAX
         if not 0 <= length <= _SOCKADDR_MAX:
             raise Refused(f"a socket address of {length} bytes", errno=_EINVAL)
-        return decode_sockaddr(reader.read(Address(raw), length), little=call.arch.little)
+        data = reader.read(Address(raw), length)
+        call.copies[f"{self.name}.raw"] = data  # what is acted on is what was decided about
+        return decode_sockaddr(data, little=call.arch.little)
 
 
 class BufferArgument(MemoryArgument[T]):

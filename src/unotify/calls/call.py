@@ -19,6 +19,7 @@ from unotify.calls.arguments import (
     make_missing,
     register,
 )
+from unotify.calls.replacing import replacement
 from unotify.errors import NotExpressible, TargetError, UnknownName
 
 if TYPE_CHECKING:
@@ -75,6 +76,35 @@ class Call:
     def register(self, name: str) -> int:
         """The argument *name* as a number: cut to its width, signed if it is."""
         return register(self, getattr(type(self), name).spec)
+
+    def perform(self, *, as_supervisor: bool = False, **replaced: Any) -> Any:
+        """Do the call in the target's place, with copies of all that it points to.
+
+        Each object is read once; what was decided about is what is acted on, whatever the
+        target rewrites, renames or closes meanwhile. It is done with the target's ids, groups,
+        capabilities, umask, root and directory. May take as long as the call itself: FIFOs,
+        terminals and connections wait.
+
+        Args:
+            as_supervisor: Use the supervisor's own rights instead. The root and the directory
+                that paths begin at are still the target's.
+            **replaced: Other values for path and address arguments, by their name: ``path=``
+                takes text, bytes or a path, as the target would give it; ``address=`` a
+                :data:`SocketAddress`, ``(ip, port)``, the path of a unix socket, or bytes.
+
+        Returns:
+            A reply, to be returned by the handler: the value, the errno or the descriptor.
+
+        Raises:
+            NotExpressible: It cannot be done for somebody else: execve, fork, chdir ...
+            TargetError: It cannot be read, or leads nowhere; propagates as the errno that the
+                kernel would give.
+            Unsupported: Its answer belongs in the target's memory, and writing there is not
+                defensible (M8).
+            KernelError: The supervisor has not the rights to act as the target.
+        """
+        made = {name: replacement(self, name, value) for name, value in replaced.items()}
+        return self.caller.perform(self, as_supervisor=as_supervisor, replaced=made)
 
     def describe(self) -> dict[str, Any]:
         """All arguments decoded, for logs and people; decides nothing, so marks nothing.

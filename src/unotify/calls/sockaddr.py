@@ -19,6 +19,7 @@ __all__ = [
     "UnixAddress",
     "VsockAddress",
     "decode_sockaddr",
+    "encode_sockaddr",
 ]
 
 _AF_UNIX: Final = 1
@@ -134,3 +135,35 @@ def _decode_unix(rest: bytes) -> UnixAddress:
         # An abstract name is all bytes up to the length, NULs included (unix(7)).
         return UnixAddress(None, abstract=rest[1:])
     return UnixAddress(rest.split(b"\0", 1)[0])
+
+
+def encode_sockaddr(address: SocketAddress, *, little: bool = byteorder == "little") -> bytes:
+    """Put a ``struct sockaddr`` together; the reverse of `decode_sockaddr`.
+
+    Args:
+        address: What it says.
+        little: Byte order of whoever reads it.
+
+    Raises:
+        ValueError: A unix address of more than 108 bytes.
+    """
+    order = "<" if little else ">"
+    family = struct.pack(order + "H", address.family)
+    match address:
+        case InetAddress():
+            return family + struct.pack(">H4s8x", address.port, address.ip.packed)
+        case Inet6Address():
+            head = struct.pack(">HI16s", address.port, address.flowinfo, address.ip.packed)
+            return family + head + struct.pack(order + "I", address.scope_id)
+        case UnixAddress():
+            name = b"" if address.path is None else address.path + b"\0"
+            if address.abstract is not None:
+                name = b"\0" + address.abstract
+            if len(name) > _UNIX_PATH_MAX:
+                raise ValueError("a unix socket address has 108 bytes at most")
+            return family + name
+        case NetlinkAddress():
+            return family + struct.pack(order + "2xII", address.pid, address.groups)
+        case VsockAddress():
+            return family + struct.pack(order + "2xII4x", address.port, address.cid)
+    return family + address.data

@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, TypeVar
 
 from unotify.calls import Call
+from unotify.calls.lookups import spot_of
 from unotify.supervisor.counters import Counters
-from unotify.supervisor.lookups import lookup
 
 __all__ = ["CallFacts"]
 
@@ -86,8 +86,7 @@ class CallFacts:
         self.call.exchange.memory_read = True
 
         def look() -> str:
-            path, dirfd, follow, in_root = lookup(self.call, argument)
-            found: str = self.call.caller.resolve(path, dirfd=dirfd, follow=follow, in_root=in_root)
+            found: str = self.call.caller.pin(argument, spot_of(self.call, argument))
             return found
 
         return self._once(("resolved", argument), look)
