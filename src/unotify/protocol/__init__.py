@@ -2,7 +2,16 @@
 
 from unotify.protocol.codec import check_sizes, encode_addfd, pad_response
 from unotify.protocol.exchange import AddFd, Exchange, ListenerProtocol
-from unotify.protocol.replies import Continue, Fail, HasFileno, InstallFd, PlainReply, Reply, Return
+from unotify.protocol.replies import (
+    Content,
+    Continue,
+    Fail,
+    HasFileno,
+    InstallFd,
+    PlainReply,
+    Reply,
+    Return,
+)
 from unotify.protocol.states import (
     EXCHANGE,
     LISTENER,
@@ -16,6 +25,7 @@ __all__ = [
     "EXCHANGE",
     "LISTENER",
     "AddFd",
+    "Content",
     "Continue",
     "Exchange",
     "ExchangeMove",

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from unotify.abi.seccomp import MAX_ERRNO, ResponseFlag
 from unotify.errors import LocalProtocolError
 
-__all__ = ["Continue", "Fail", "HasFileno", "InstallFd", "PlainReply", "Reply", "Return"]
+__all__ = ["Content", "Continue", "Fail", "HasFileno", "InstallFd", "PlainReply", "Reply", "Return"]
 
 _KERNEL_INTERNAL: Final = range(512, 532)
 
@@ -131,6 +131,19 @@ class Continue:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """A file that is yet to be made, in memory.
+
+    Attributes:
+        data: What is in it.
+        sealed: Nobody can ever write to it.
+    """
+
+    data: bytes = field(repr=False)
+    sealed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class InstallFd:
     """The call returns a descriptor that is installed in the target.
 
@@ -146,15 +159,35 @@ class InstallFd:
         cloexec: Whether the target's exec closes it.
         owned: Close *fd* (by ``close()`` of the object, if it is one) once
             the reply is sent or known to be in vain.
+        result: What the call returns, if that is not the descriptor's number: 0 where
+            a connected socket takes the place of the target's own.
     """
 
-    fd: int | HasFileno
+    fd: int | HasFileno | Content
     at: int | None = field(default=None, kw_only=True)
     cloexec: bool = field(default=True, kw_only=True)
     owned: bool = field(default=False, kw_only=True)
+    result: int | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def of_bytes(
+        cls, data: bytes | str, *, sealed: bool = True, at: int | None = None, cloexec: bool = True
+    ) -> InstallFd:
+        """A descriptor of a file in memory that has *data* in it.
+
+        Args:
+            data: The content; text is UTF-8.
+            sealed: It can only be read, by anybody; otherwise read and written.
+            at: As above.
+            cloexec: As above.
+        """
+        content = data.encode() if isinstance(data, str) else bytes(data)
+        return cls(Content(content, sealed), at=at, cloexec=cloexec)
 
     def __post_init__(self) -> None:
-        if not hasattr(self.fd, "fileno"):
+        if self.result is not None:
+            _check_value(self.result)
+        if not isinstance(self.fd, Content) and not hasattr(self.fd, "fileno"):
             number = _integer(self.fd, "the descriptor of InstallFd")
             if not 0 <= number < 1 << 31:
                 raise LocalProtocolError(f"InstallFd({number}): no such descriptor can exist")
@@ -164,6 +197,8 @@ class InstallFd:
     def fileno(self) -> int:
         """The supervisor's descriptor as a number."""
         fd: Any = self.fd
+        if isinstance(fd, Content):
+            raise LocalProtocolError(f"{self} has no descriptor yet: it is made when it is sent")
         return fd if isinstance(fd, int) else int(fd.fileno())
 
 
