@@ -17,12 +17,16 @@ from unotify.abi.features import Feature
 from unotify.abi.seccomp import FilterFlag, ListenerFlag
 from unotify.abi.structs import NotifSizes
 from unotify.abi.types import Address, NotificationId, Tid
+from unotify.calls.acts import Act
+from unotify.calls.lookups import Spot
 
 __all__ = [
+    "Done",
     "Enforcement",
     "Kernel",
     "Listener",
     "Memory",
+    "Pinned",
     "Poller",
     "Process",
     "Ready",
@@ -138,6 +142,33 @@ class Memory(Protocol):
         """Write *data*; defensible only under WAIT_KILLABLE_RECV (M8)."""
 
 
+class Pinned(Protocol):
+    """What a path names, held so that nobody can put something else there."""
+
+    @property
+    def text(self) -> str:
+        """Its path, as seen from the target's root; old at once."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class Done(Protocol):
+    """What came of an act."""
+
+    @property
+    def value(self) -> int:
+        """The result, or a negative errno."""
+
+    @property
+    def fd(self) -> int:
+        """A new descriptor, which is the caller's; -1 for none."""
+
+    @property
+    def outs(self) -> Mapping[str, bytes]:
+        """What was written, by argument."""
+
+
 class Thread(Protocol):
     """A blocked target thread, opened once and then immune to pid reuse (P8)."""
 
@@ -177,18 +208,39 @@ class Thread(Protocol):
     def fd_path(self, fd: int) -> str:
         """What its descriptor *fd* is open on, as ``/proc/PID/fd`` says; empty if it is not."""
 
-    def resolve(self, path: bytes, *, dirfd: int, follow: bool, in_root: bool = False) -> str:
-        """What *path* names, as seen from its root; the last component need not exist.
-
-        Args:
-            path: As the target gave it; empty names *dirfd* itself.
-            dirfd: Its descriptor that a relative path starts at; -100 for its directory.
-            follow: Whether a link in the last component is followed.
-            in_root: Take *dirfd* as the root of the walk (RESOLVE_IN_ROOT).
+    def pin(self, spot: Spot) -> Pinned:
+        """Find out what *spot* names, and hold it; the caller closes it.
 
         Raises:
             Refused: The kernel would refuse the path too; has its errno.
         """
+
+    def act(self, act: Act, pins: Mapping[str, Any]) -> Done:
+        """Do *act* as this thread would, with its rights and not with ours.
+
+        Args:
+            act: What.
+            pins: Paths that `pin` was asked about already, by argument.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            TargetError: It cannot be done; has the errno that the target gets.
+        """
+
+    def rights(self) -> Any:
+        """Its credentials and umask: a `unotify.kernel.rights.Rights`."""
+
+    def argv(self) -> tuple[bytes, ...]:
+        """The arguments of its program."""
+
+    def namespaces(self) -> dict[str, int]:
+        """The inode numbers of its namespaces, by their kind."""
+
+    def directory(self, name: str) -> str:
+        """Its ``cwd`` as seen from its root, or its ``root`` as seen from ours."""
+
+    def fd_flags(self, fd: int) -> int:
+        """The flags of its descriptor *fd*, O_CLOEXEC among them; -1 if it has none."""
 
     def kill(self) -> None:
         """Send SIGKILL to its process, and to no other."""
@@ -277,6 +329,9 @@ class Kernel(Protocol):
 
     def poller(self) -> Poller:
         """A new poller; whoever asks closes it."""
+
+    def memory_file(self, data: bytes, *, sealed: bool) -> Any:
+        """A file in memory with *data*, to be closed by the caller; *sealed*: only to be read."""
 
     def open_thread(self, tid: Tid, still_valid: Callable[[], bool]) -> Thread:
         """Open a blocked target thread.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from unotify.abi.arch import Arch
 from unotify.abi.features import Feature
 from unotify.abi.seccomp import FilterFlag
 from unotify.abi.types import Tid
+from unotify.errors import KernelError
 from unotify.kernel._libc import NATIVE
 from unotify.kernel.interface import Spawned
 from unotify.kernel.poller import LinuxPoller
@@ -18,7 +22,15 @@ from unotify.kernel.spawn import spawn
 from unotify.kernel.stall import StallGuard
 from unotify.kernel.thread import LinuxThread
 
+if TYPE_CHECKING:
+    from unotify.calls.acts import Act
+    from unotify.kernel.acting import Actor
+    from unotify.kernel.acts import Outcome
+    from unotify.kernel.pinning import Pin
+
 __all__ = ["LinuxKernel"]
+
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 # Narrower ABIs that a kernel of this architecture may also offer. Whether it
 # does cannot be tried without a program of that kind, but on x86.
@@ -48,8 +60,16 @@ class LinuxKernel:
         self._guard = StallGuard(read_deadline)
 
     def stalled(self) -> int:
-        """How many threads are lost to reads that their targets stall (M4)."""
-        return self._guard.stalled
+        """How many threads are lost to reads that targets stall (M4), and to acts that wait."""
+        actor = self.__dict__.get("actor")
+        return self._guard.stalled + (0 if actor is None else actor.interrupter.blocked)
+
+    @cached_property
+    def actor(self) -> Actor:
+        """Who acts for targets; made when somebody wants it."""
+        from unotify.kernel.acting import Actor
+
+        return Actor()
 
     @cached_property
     def architectures(self) -> tuple[Arch, ...]:
@@ -75,9 +95,33 @@ class LinuxKernel:
         """A new poller; close it when done."""
         return LinuxPoller()
 
+    def memory_file(self, data: bytes, *, sealed: bool) -> IO[bytes]:
+        """A file in memory with *data*, at its start; *sealed*: nobody can ever write to it.
+
+        Raises:
+            KernelError: No descriptors or no memory are left.
+        """
+        try:
+            fd = os.memfd_create("unotify", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            with open(fd, "wb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                if sealed:
+                    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+                # A description of its own: at the start, and with no more rights than asked for.
+                mode = "rb" if sealed else "r+b"
+                return open(f"/proc/thread-self/fd/{fd}", mode, buffering=0)
+        except OSError as error:
+            raise KernelError(error.errno or errno.EMFILE, "memfd_create(2)") from error
+
     def open_thread(self, tid: Tid, still_valid: Callable[[], bool]) -> LinuxThread:
         """Open a target thread; raises :exc:`TargetGone` when it is not there, or *tid* is 0."""
-        return LinuxThread(tid, still_valid, guard=self._guard)
+        return LinuxThread(tid, still_valid, guard=self._guard, actor=self)
+
+    def act(self, thread: LinuxThread, act: Act, pins: Mapping[str, Pin]) -> Outcome:
+        """Do *act* for *thread*; see `unotify.kernel.acting.Actor.act`."""
+        return self.actor.act(thread, act, pins)
 
     def spawn(
         self,

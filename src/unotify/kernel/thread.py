@@ -20,12 +20,13 @@ import os
 import signal
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
 from unotify.abi.types import Tid
+from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.errors import KernelError, TargetGone
 from unotify.kernel._libc import (
     SYS_PIDFD_GETFD,
@@ -35,8 +36,13 @@ from unotify.kernel._libc import (
     syscall,
 )
 from unotify.kernel.memory import LinuxMemory
-from unotify.kernel.resolve import AT_FDCWD, resolve
+from unotify.kernel.pinning import Pin, Place, pin, seen_from
+from unotify.kernel.rights import Rights
 from unotify.kernel.stall import StallGuard
+
+if TYPE_CHECKING:
+    from unotify.calls.acts import Act
+    from unotify.kernel.acts import Outcome
 
 __all__ = ["PIDFD_THREAD", "LinuxThread", "open_pidfd"]
 
@@ -62,6 +68,13 @@ def open_pidfd(tid: Tid) -> int:
     return check(fd, "pidfd_open(2)")
 
 
+class Acting(Protocol):
+    """Who acts for a thread."""
+
+    def act(self, thread: LinuxThread, act: Act, pins: Mapping[str, Pin]) -> Outcome:
+        """Do *act* as *thread* would."""
+
+
 class LinuxThread:
     """One target thread that waits for an answer; a context manager.
 
@@ -69,18 +82,27 @@ class LinuxThread:
         tid: From the notification.
         still_valid: Tells whether the notification still waits.
         guard: Bounds what stalled reads of its memory cost (M4).
+        actor: Does what is asked of `act`.
 
     Raises:
         TargetGone: *tid* is 0: the target is in a pid namespace that cannot be seen
             from here (P3). Answering it works, reaching into it does not.
     """
 
-    __slots__ = ("_pidfd", "_still_valid", "_tgid", "memory", "tid")
+    __slots__ = ("_actor", "_pidfd", "_place", "_proc", "_still_valid", "_tgid", "memory", "tid")
 
     def __init__(
-        self, tid: Tid, still_valid: Callable[[], bool], *, guard: StallGuard | None = None
+        self,
+        tid: Tid,
+        still_valid: Callable[[], bool],
+        *,
+        guard: StallGuard | None = None,
+        actor: Acting | None = None,
     ) -> None:
         self._pidfd = -1
+        self._proc = -1
+        self._place: Place | None = None
+        self._actor = actor
         if tid <= 0:
             raise TargetGone("the target is not visible from this pid namespace (its id is 0)")
         self.tid = tid
@@ -159,18 +181,103 @@ class LinuxThread:
         except TargetGone:
             return self._checked("")
 
-    def resolve(self, path: bytes, *, dirfd: int, follow: bool, in_root: bool = False) -> str:
-        """What *path* names, as seen from its root; see :func:`unotify.kernel.resolve.resolve`.
+    def pin(self, spot: Spot) -> Pin:
+        """Find out what *spot* names, and hold it; see :func:`unotify.kernel.pinning.pin`.
+
+        The walk is made with the supervisor's rights. The caller closes the result.
 
         Raises:
             TargetGone: It does not wait any more.
             Refused: The kernel would refuse the path too; has its errno.
             KernelError: We have no ptrace rights over it.
         """
-        tgid = self.tgid
-        return self._checked(
-            resolve(self.tid, tgid, path, dirfd=dirfd, follow=follow, in_root=in_root)
-        )
+        found = pin(self.place, spot)
+        if not self._still_valid():
+            found.close()
+            raise self._gone()
+        return found
+
+    def act(self, act: Act, pins: Mapping[str, Pin]) -> Outcome:
+        """Do *act* as this thread would; see `unotify.kernel.acting.Actor.act`."""
+        self._require_open()
+        if self._actor is None:
+            raise TargetGone("nobody acts for this thread")
+        return self._actor.act(self, act, pins)
+
+    def is_waiting(self) -> bool:
+        """Whether its notification still waits."""
+        return self._still_valid()
+
+    @property
+    def place(self) -> Place:
+        """Its root, its directory and its descriptors."""
+        self._require_open()
+        if self._place is None:
+            self._place = Place(self.tid, lambda: self.tgid, self._still_valid)
+        return self._place
+
+    def rights(self) -> Rights:
+        """Its credentials and umask, as they are right now."""
+        self._require_open()
+        return self._checked(Rights.parse(_proc(self.tid, "status")))
+
+    def argv(self) -> tuple[bytes, ...]:
+        """The arguments of its program, which it may rewrite."""
+        self._require_open()
+        return self._checked(tuple(_proc(self.tid, "cmdline").split(b"\0")[:-1]))
+
+    def namespaces(self) -> dict[str, int]:
+        """The inode numbers of its namespaces, by their kind: ``user``, ``mnt``, ``pid`` ..."""
+        self._require_open()
+        kinds = [kind for kind in _listed(f"/proc/{self.tid}/ns") if "_" not in kind]
+        links = {kind: _link(self.tid, f"ns/{kind}") for kind in kinds}
+        return self._checked({kind: int(link[len(kind) + 2 : -1]) for kind, link in links.items()})
+
+    def directory(self, name: str) -> str:
+        """Its ``cwd`` as seen from its root, or its ``root`` as seen from ours."""
+        if name == "root":
+            self._require_open()
+            return self._checked(_link(self.tid, "root"))
+        place = self.place
+        return self._checked(os.fsdecode(seen_from(place.root, place.start(AT_FDCWD))))
+
+    def user_namespace(self) -> str:
+        """What ``/proc/PID/ns/user`` links to."""
+        self._require_open()
+        return self._checked(_link(self.tid, "ns/user"))
+
+    def open_user_namespace(self) -> int:
+        """A descriptor of its user namespace, which is the caller's."""
+        return self._opened("ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+    def proc(self) -> int:
+        """A descriptor of its directory in ``/proc``; open as long as this is."""
+        if self._proc < 0:
+            self._proc = self._opened("", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._proc
+
+    def fd_flags(self, fd: int) -> int:
+        """The flags of its descriptor *fd*, O_CLOEXEC among them; -1 if it has none."""
+        self._require_open()
+        try:
+            info = _proc(self.tid, f"fdinfo/{fd}")
+        except TargetGone:
+            return self._checked(-1)
+        line = next(line for line in info.splitlines() if line.startswith(b"flags:"))
+        return self._checked(int(line.split()[1], 8))
+
+    def _opened(self, name: str, flags: int) -> int:
+        self._require_open()
+        try:
+            fd = os.open(f"/proc/{self.tid}/{name}", flags)
+        except (FileNotFoundError, ProcessLookupError):
+            raise TargetGone(f"thread {self.tid} has ended") from None
+        except OSError as error:
+            raise _unseen(error, self.tid, name) from error
+        if not self._still_valid():
+            os.close(fd)
+            raise self._gone()
+        return fd
 
     def kill(self) -> None:
         """Send SIGKILL to its process, and to no other.
@@ -217,6 +324,12 @@ class LinuxThread:
         pidfd, self._pidfd = self._pidfd, -2
         if pidfd >= 0:
             os.close(pidfd)
+        if self._proc >= 0:
+            os.close(self._proc)
+            self._proc = -1
+        if self._place is not None:
+            self._place.close()
+            self._place = None
         self.memory.close()
 
     def __enter__(self) -> Self:
@@ -267,6 +380,13 @@ def _proc(tid: int, name: str) -> bytes:
         if not Path("/proc/self").exists():
             raise KernelError(errno.ENOENT, "open(2)", "/proc is not mounted") from None
         raise TargetGone(f"thread {tid} has ended") from None
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, ProcessLookupError):
+        raise TargetGone(f"{directory} has gone") from None
 
 
 def _status(tid: int) -> dict[bytes, bytes]:

@@ -6,11 +6,13 @@ import errno
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from unotify.abi.types import Tid
+from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, TargetGone
 from unotify.kernel import thread as module
 from unotify.kernel._libc import SYS_PIDFD_GETFD, SYS_PIDFD_OPEN, SYS_PIDFD_SEND_SIGNAL
@@ -205,12 +207,13 @@ def test_who_a_thread_is() -> None:
         assert thread.exe() == os.readlink("/proc/self/exe")
         assert thread.started() > 0
         assert thread.cgroup() in ("", *_cgroups())
-        assert thread.resolve(b"/..", dirfd=-100, follow=True) == "/"
+        with closing(thread.pin(Spot(b"/.."))) as pinned:
+            assert pinned.text == "/"
     for look in (LinuxThread.ids, LinuxThread.exe, LinuxThread.cgroup):
         with LinuxThread(ME, Waits(0)) as thread, pytest.raises(TargetGone):
             look(thread)
     with LinuxThread(ME, Waits(1)) as thread, pytest.raises(TargetGone):
-        thread.resolve(b"/", dirfd=-100, follow=True)
+        thread.pin(Spot(b"/"))
 
 
 def _cgroups() -> list[str]:

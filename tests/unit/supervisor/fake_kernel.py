@@ -15,8 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from tempfile import TemporaryFile
 from threading import Condition, Event
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from tests.unit.calls.fake_memory import FakeCaller
 from unotify.abi import tables
@@ -25,8 +26,12 @@ from unotify.abi.features import Feature
 from unotify.abi.seccomp import FilterFlag, ListenerFlag
 from unotify.abi.structs import NOTIF, NOTIF_SIZES, RESPONSE
 from unotify.abi.types import Address, NotificationId, Tid
+from unotify.calls.acts import Act
+from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, TargetGone, Unsupported
+from unotify.kernel.acts import Outcome
 from unotify.kernel.interface import Enforcement, Listener, Memory, Ready, Spawned, Thread
+from unotify.kernel.rights import Rights
 from unotify.protocol import Continue, Fail, PlainReply, Return
 
 __all__ = ["FakeKernel", "FakeListener", "FakePoller", "FakeThread", "Pending", "until"]
@@ -341,10 +346,35 @@ class FakeThread:
         self._check()
         return self._kernel.fds.get(fd, "")
 
-    def resolve(self, path: bytes, *, dirfd: int, follow: bool, in_root: bool = False) -> str:
-        self._kernel.resolved.append((path, dirfd, follow, in_root))
+    def pin(self, spot: Spot) -> FakePin:
+        self._kernel.resolved.append((spot.path, spot.dirfd, spot.follow, spot.in_root))
         self._check()
-        return self._kernel.names.get(path, path.decode())
+        return FakePin(self._kernel.names.get(spot.path, spot.path.decode()))
+
+    def act(self, act: Act, pins: Mapping[str, Any]) -> Outcome:
+        self._check()
+        self._kernel.acts.append((act, pins))
+        return self._kernel.outcome
+
+    def rights(self) -> Rights:
+        self._check()
+        return self._kernel.rights
+
+    def argv(self) -> tuple[bytes, ...]:
+        self._check()
+        return (b"fake", b"-x")
+
+    def namespaces(self) -> dict[str, int]:
+        self._check()
+        return {"user": 4026531837}
+
+    def directory(self, name: str) -> str:
+        self._check()
+        return {"cwd": "/home/fake", "root": "/"}[name]
+
+    def fd_flags(self, fd: int) -> int:
+        self._check()
+        return os.O_CLOEXEC if fd in self._kernel.fds else -1
 
     def kill(self) -> None:
         self._check()
@@ -353,6 +383,17 @@ class FakeThread:
     def steal_fd(self, fd: int) -> int:
         self._check()
         return fd + 1000
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class FakePin:
+    """What a path names."""
+
+    text: str
+    closed: bool = False
 
     def close(self) -> None:
         self.closed = True
@@ -407,6 +448,12 @@ class FakeKernel:
         """What paths resolve to, where that is not the path itself."""
         self.resolved: list[tuple[bytes, int, bool, bool]] = []
         self.killed: list[int] = []
+        self.contents: list[tuple[bytes, bool]] = []
+        """Files in memory that were asked for."""
+        self.acts: list[tuple[Act, Mapping[str, Any]]] = []
+        self.outcome = Outcome(0)
+        """What comes of each act."""
+        self.rights = Rights(1000, 100, 1000, 100, (), 0, 0, (1000, 100), 0o022, True)
 
     def tell(self) -> None:
         """Something has changed; the lock is held."""
@@ -428,6 +475,10 @@ class FakeKernel:
     def poller(self) -> FakePoller:
         self.pollers.append(FakePoller(self))
         return self.pollers[-1]
+
+    def memory_file(self, data: bytes, *, sealed: bool) -> IO[bytes]:
+        self.contents.append((data, sealed))
+        return TemporaryFile()
 
     def open_thread(self, tid: Tid, still_valid: Callable[[], bool]) -> Thread:
         if not tid or not still_valid():

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from unotify.abi.types import Tid
+from unotify.calls.lookups import AT_FDCWD, RESOLVE_IN_ROOT, Spot
 from unotify.errors import Refused, TargetGone
-from unotify.kernel.resolve import AT_FDCWD, resolve
+from unotify.kernel.pinning import resolve
 
 ME = os.getpid()
 
@@ -40,7 +41,8 @@ def _tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def ask(path: str, *, dirfd: int = AT_FDCWD, follow: bool = True, in_root: bool = False) -> str:
     """Resolve for ourselves."""
-    return resolve(Tid(ME), ME, path.encode(), dirfd=dirfd, follow=follow, in_root=in_root)
+    flags = RESOLVE_IN_ROOT if in_root else 0
+    return resolve(Tid(ME), ME, Spot(path.encode(), dirfd, follow, resolve=flags, empty=True))
 
 
 @contextmanager
@@ -155,14 +157,14 @@ def test_bytes_that_are_no_text(tree: Path) -> None:
     """They come back as Python spells them."""
     name = b"\xff\xfe"
     (tree / os.fsdecode(name)).touch()
-    found = resolve(Tid(ME), ME, name, dirfd=AT_FDCWD, follow=True)
+    found = resolve(Tid(ME), ME, Spot(name))
     assert os.fsencode(found) == bytes(tree) + b"/" + name
 
 
 def test_a_thread_that_is_gone() -> None:
     """A dead number names nothing."""
     with pytest.raises(TargetGone):
-        resolve(Tid(2**22 + 1), 1, b"/", dirfd=AT_FDCWD, follow=True)
+        resolve(Tid(2**22 + 1), 1, Spot(b"/"))
 
 
 def test_no_descriptor_is_left(tree: Path) -> None:

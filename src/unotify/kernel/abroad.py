@@ -1,0 +1,189 @@
+"""Acting for targets in other user namespaces: by a process that is in theirs.
+
+Theory of operation. Ids and capabilities mean something in one user namespace only, and a
+process can enter one only while it has a single thread. So for each namespace that is asked for
+there is one small process (`unotify.kernel.abroad_main`), which enters it and stays. It gets
+each act as text, with descriptors of the target's root, its directory and its ``/proc`` entry,
+takes on the target's rights as its namespace numbers them, and acts. What may take long it does
+in a fork of itself, so that the others need not wait.
+
+Each request brings the socket for its answer along. When the target has gone that socket is
+closed here, and whoever still works on it there ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from unotify.calls.acts import Act
+from unotify.errors import KernelError, Refused, TargetGone
+from unotify.kernel.acts import Outcome
+from unotify.kernel.packing import pack_act, unpack_outcome
+from unotify.kernel.pinning import Pin
+
+__all__ = ["Abroad"]
+
+_MOST: Final = 16
+"""How many such processes are kept."""
+
+_TICK: Final = 0.05
+_LONGEST: Final = 4 << 20
+_ANSWER_FDS: Final = 1
+
+
+class _Helper:
+    def __init__(self, namespace: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _START, str(theirs.fileno()), str(namespace)],
+                env={"UNOTIFY_PATH": _OURS},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), namespace),
+            )
+        self.socket = ours
+        self.lock = threading.Lock()
+        self.namespace = os.dup(namespace)  # so that its number is not given to another
+        self.refusal = self._begin()
+
+    def _begin(self) -> int:
+        word = self.socket.recv(4)
+        return int.from_bytes(word, "little") if len(word) == 4 else errno.EPERM
+
+    def close(self) -> None:
+        self.socket.close()
+        os.close(self.namespace)
+        self.process.wait()
+
+
+_OURS: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START: Final = (
+    "import os, sys; sys.path.insert(0, os.environ['UNOTIFY_PATH']); "
+    "from unotify.kernel.abroad_main import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+
+
+class Abroad:
+    """The processes in other user namespaces."""
+
+    def __init__(self) -> None:
+        self._helpers: OrderedDict[tuple[int, int], _Helper] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def act(
+        self,
+        thread: Any,
+        act: Act,
+        pins: Mapping[str, Pin],
+        fds: Mapping[str, int],
+        passed: Mapping[int, int],
+    ) -> Outcome:
+        """Do *act* for *thread*; see `unotify.kernel.acting.Actor.act`."""
+        helper = self._helper(thread)
+        place = thread.place
+        starts: dict[str, int] = {"proc": thread.proc(), "root": place.root}
+        dirfds = {-100} | {spot.dirfd for spot in act.spots.values() if spot.dirfd >= 0}
+        for dirfd in dirfds:
+            if dirfd == -100 or any(
+                spot.dirfd == dirfd and not spot.path.startswith(b"/")
+                for spot in act.spots.values()
+            ):
+                starts[f"at {dirfd}"] = place.start(dirfd)
+        sent = {
+            **starts,
+            **{f"fd {name}": fd for name, fd in fds.items()},
+            **{f"pin {name}": pinned.fd for name, pinned in pins.items()},
+            **{f"pass {number}": fd for number, fd in passed.items()},
+        }
+        names = {name: pinned.name for name, pinned in pins.items()}
+        text = pack_act(act, list(sent), names, tid=thread.tid, tgid=thread.tgid)
+        answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with answers:
+            with theirs, helper.lock:
+                head = len(text).to_bytes(8, "little")
+                try:
+                    socket.send_fds(helper.socket, [head], [theirs.fileno(), *sent.values()])
+                    helper.socket.sendall(text)
+                except OSError as error:
+                    self._forget(helper)
+                    raise KernelError(
+                        errno.EPERM,
+                        "sendmsg(2)",
+                        f"the process in the user namespace ended: {error}",
+                    ) from error
+            return self._answer(thread, answers)
+
+    def _answer(self, thread: Any, answers: socket.socket) -> Outcome:
+        waiting = select.poll()
+        waiting.register(answers, select.POLLIN)
+        while not waiting.poll(_TICK * 1000):
+            if not thread.is_waiting():
+                raise TargetGone(f"thread {thread.tid} does not wait for this call any more")
+        data, got, _, _ = socket.recv_fds(answers, 8, _ANSWER_FDS)
+        try:
+            if len(data) < 8:
+                raise KernelError(
+                    errno.EPERM, "recvmsg(2)", "the process in the user namespace failed"
+                )
+            length = int.from_bytes(data, "little")
+            text = b""
+            while len(text) < length and length <= _LONGEST:
+                more = answers.recv(length - len(text))
+                if not more:
+                    raise KernelError(errno.EPERM, "recvmsg(2)", "half an answer came")
+                text += more
+            outcome, refused = unpack_outcome(text, got[0] if got else -1)
+        except BaseException:
+            for fd in got:
+                os.close(fd)
+            raise
+        if refused is not None:
+            raise Refused(refused, errno=-outcome.value)
+        return outcome
+
+    def _helper(self, thread: Any) -> _Helper:
+        namespace = thread.open_user_namespace()
+        try:
+            found = os.fstat(namespace)
+            key = found.st_dev, found.st_ino
+            with self._lock:
+                helper = self._helpers.get(key)
+                if helper is None or helper.process.poll() is not None:
+                    helper = self._helpers[key] = _Helper(namespace)
+                self._helpers.move_to_end(key)
+                while len(self._helpers) > _MOST:
+                    self._helpers.popitem(last=False)[1].close()
+        finally:
+            os.close(namespace)
+        if helper.refusal:
+            self._forget(helper)
+            raise KernelError(
+                helper.refusal,
+                "setns(2)",
+                "the user namespace of the target cannot be entered",
+                hint="the supervisor has to be root, or the user that made the namespace",
+            )
+        return helper
+
+    def _forget(self, helper: _Helper) -> None:
+        with self._lock:
+            for key, known in list(self._helpers.items()):
+                if known is helper:
+                    del self._helpers[key]
+                    helper.close()
+
+    def close(self) -> None:
+        """End all of them."""
+        with self._lock:
+            helpers, self._helpers = self._helpers, OrderedDict()
+        for helper in helpers.values():
+            helper.close()

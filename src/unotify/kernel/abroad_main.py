@@ -1,0 +1,173 @@
+"""The process that acts in another user namespace; see `unotify.kernel.abroad`.
+
+It has one thread, and imports little. What it is told comes from the supervisor alone.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from unotify.abi.types import Tid
+from unotify.calls.lookups import AT_FDCWD
+from unotify.errors import Error, KernelError, Refused, TargetError
+from unotify.kernel._libc import syscall
+from unotify.kernel.acts import Outcome, execute, number
+from unotify.kernel.packing import pack_outcome, unpack_act
+from unotify.kernel.pinning import Pin, Place
+from unotify.kernel.rights import Rights, mine, settle, taken_on
+from unotify.kernel.socketing import execute_on_socket
+
+__all__ = ["main"]
+
+_CLONE_NEWUSER: Final = 0x10000000
+_MOST_FDS: Final = 253
+_SOCKETS: Final = frozenset({"connect", "bind", "sendmsg"})
+_TICK: Final = 0.1
+
+
+class _Place(Place):
+    """A place whose descriptors came with the request."""
+
+    __slots__ = ("_root", "_starts", "_tgid_told")
+
+    def __init__(self, tid: Tid, tgid: int, root: int, starts: dict[int, int]) -> None:
+        super().__init__(tid, lambda: tgid)
+        self._root = root
+        self._starts = starts
+
+    @property
+    def root(self) -> int:
+        return self._root
+
+    def start(self, dirfd: int) -> int:
+        if dirfd not in self._starts:
+            raise Refused(f"the target has no descriptor {dirfd}", errno=errno.EBADF)
+        return self._starts[dirfd]
+
+
+def main(control: int, namespace: int) -> None:
+    """Enter the user namespace of *namespace*, and act until *control* ends."""
+    connection = socket.socket(fileno=control)
+    refused = -min(syscall(number("setns"), namespace, _CLONE_NEWUSER), 0)
+    os.close(namespace)
+    if not refused:
+        try:
+            settle()
+        except KernelError as error:
+            refused = error.errno or errno.EPERM
+    connection.sendall(refused.to_bytes(4, "little"))
+    if refused:
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are nobody's to wait for
+    while True:
+        head, fds, _, _ = socket.recv_fds(connection, 8, _MOST_FDS)
+        if len(head) < 8 or not fds:
+            return
+        text = _exactly(connection, int.from_bytes(head, "little"))
+        try:
+            _serve(text, fds[0], fds[1:])
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    text = b""
+    while len(text) < length:
+        more = connection.recv(length - len(text))
+        if not more:
+            raise SystemExit
+        text += more
+    return text
+
+
+def _serve(text: bytes, answer: int, fds: list[int]) -> None:
+    act, names, pins, tid, tgid = unpack_act(text)
+    may_wait = act.name in ("openat", "connect", "sendmsg")
+    if may_wait and os.fork():
+        return
+    try:
+        reply, fd = _done(act, dict(zip(names, fds, strict=True)), pins, tid, tgid, answer)
+        with socket.socket(fileno=os.dup(answer)) as connection:
+            head = len(reply).to_bytes(8, "little")
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+            connection.sendmsg([head], ancillary if fd >= 0 else [])
+            connection.sendall(reply)
+    except OSError:
+        pass  # nobody waits for it any more
+    finally:
+        if may_wait:
+            os._exit(0)
+
+
+def _done(
+    act: Any, fds: dict[str, int], names: dict[str, bytes], tid: int, tgid: int, answer: int
+) -> tuple[bytes, int]:
+    root = fds["root"]
+    starts = {int(name[3:]): fd for name, fd in fds.items() if name.startswith("at ")}
+    starts.setdefault(AT_FDCWD, root)
+    place = _Place(Tid(tid), tgid, root, starts)
+    pins = {name: Pin(fds[f"pin {name}"], pinned, root) for name, pinned in names.items()}
+    given = {name[3:]: fd for name, fd in fds.items() if name.startswith("fd ")}
+    passed = {int(name[5:]): fd for name, fd in fds.items() if name.startswith("pass ")}
+    try:
+        theirs, ours = _rights(fds["proc"]), mine()
+        umask = theirs.umask
+        if act.real_ids:
+            theirs = theirs.of_real_ids()
+            act.values["flags"] = (act.values["flags"] or 0) | 0x200  # AT_EACCESS
+        place.fsuid = theirs.fsuid
+        os.umask(umask)
+        with taken_on(theirs, ours):
+            if act.name in _SOCKETS:
+                outcome = execute_on_socket(
+                    act, place, given, passed, None, own_cwd=False, wait=_waiting(answer)
+                )
+            else:
+                outcome = execute(act, place, pins, given, _waiting(answer))
+    except TargetError as error:
+        return pack_outcome(Outcome(-error.errno), str(error)), -1
+    except (Error, OSError) as error:
+        failed = error.errno if isinstance(error, OSError) and error.errno else errno.EPERM
+        return pack_outcome(Outcome(-failed), str(error)), -1
+    return pack_outcome(outcome), outcome.fd
+
+
+def _rights(proc: int) -> Rights:
+    fd = os.open("status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        return Rights.parse(os.read(fd, 8192))
+    finally:
+        os.close(fd)
+
+
+def _waiting(answer: int) -> Callable[[Callable[[], int]], int]:
+    """Waits as long as somebody wants the answer."""
+
+    def wait(call: Callable[[], int]) -> int:
+        def look(*_: object) -> None:
+            try:
+                gone = not os.read(answer, 1)
+            except BlockingIOError:
+                gone = False
+            if gone:
+                os._exit(0)
+
+        os.set_blocking(answer, False)
+        signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
+        try:
+            while (done := call()) == -errno.EINTR:
+                pass
+            return done
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.set_blocking(answer, True)
+
+    return wait

@@ -1,0 +1,235 @@
+"""Acting for a target: as whom, and in which thread.
+
+Theory of operation. Three questions decide where an act happens.
+
+- Is the target in our user namespace? If not its ids and capabilities mean something else here,
+  and a process of its namespace acts (`unotify.kernel.abroad`).
+- May it do what we may? A supervisor with privileges takes on the target's
+  (`unotify.kernel.rights`), in whatever thread it is.
+- Does the act make a file, and is the target's umask another than ours? A umask belongs to
+  a process, so this happens in a thread that has left the others' (CLONE_FS). Likewise what
+  needs a current directory.
+
+Everything of the target is opened before rights are changed, and the target asked after that
+whether it still waits (P8). Nothing here is remembered from one call to the next: credentials,
+root and directory may change between two calls of one thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Final
+
+from unotify.calls.acts import Act
+from unotify.errors import KernelError, Refused, TargetGone
+from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, check, syscall
+from unotify.kernel.abroad import Abroad
+from unotify.kernel.acts import Outcome, execute, number
+from unotify.kernel.blocking import Interrupter
+from unotify.kernel.pinning import Pin, Place
+from unotify.kernel.rights import CAP_SYS_ADMIN, Rights, mine, taken_on
+from unotify.kernel.socketing import SENDER, Sender, execute_on_socket, unix_path
+
+__all__ = ["Actor"]
+
+_CLONE_FS: Final = 0x200
+_SOCKETS: Final = frozenset({"connect", "bind", "sendmsg"})
+_REST: Final = 5.0
+
+
+class Actor:
+    """Acts for all targets of one kernel object."""
+
+    def __init__(self) -> None:
+        self.interrupter = Interrupter()
+        self._apart = _Apart()
+        self._abroad = Abroad()
+
+    @cached_property
+    def _home(self) -> str:
+        return os.readlink("/proc/self/ns/user")
+
+    def act(self, thread: Any, act: Act, pins: Mapping[str, Pin]) -> Outcome:
+        """Do *act* for *thread*.
+
+        Args:
+            thread: A `unotify.kernel.thread.LinuxThread`.
+            act: What.
+            pins: What some of its paths were found to name already.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            TargetError: The act cannot be done; has the errno that the target gets.
+            KernelError: The supervisor may not.
+        """
+        with ExitStack() as stack:
+            fds = {name: _stolen(stack, thread, fd) for name, fd in act.fds.items()}
+            passed = {
+                fd: _stolen(stack, thread, fd)
+                for message in act.messages
+                for control in message.controls
+                for fd in control.fds
+            }
+            away = thread.user_namespace() != self._home
+            if away and not act.as_supervisor:
+                outcome = self._abroad.act(thread, act, pins, fds, passed)
+            else:
+                outcome = self._here(thread, act, pins, fds, passed)
+        if act.name == "sendmsg" and outcome.value == -errno.EPIPE:
+            _break_pipe(thread, act)
+        return outcome
+
+    def _here(
+        self,
+        thread: Any,
+        act: Act,
+        pins: Mapping[str, Pin],
+        fds: Mapping[str, int],
+        passed: Mapping[int, int],
+    ) -> Outcome:
+        place: Place = thread.place
+        theirs = ours = None
+        if not act.as_supervisor and _privileged():
+            ours = mine()
+            theirs = thread.rights()
+            sender = _sender(act, thread, theirs, ours)
+            if act.real_ids:
+                theirs = theirs.of_real_ids()
+            if theirs.key == ours.key and sender is None:
+                theirs = None
+        else:
+            sender = None
+        if act.real_ids:
+            # Whoever acts has the rights that were asked about as its effective ones.
+            act = replace(act, real_ids=False, values={**act.values, **_effective(act)})
+
+        def work(own_cwd: bool = False) -> Outcome:
+            def wait(call: Callable[[], int]) -> int:
+                return self.interrupter.call(call, thread.tgid, thread.is_waiting)
+
+            if act.name in _SOCKETS:
+                return execute_on_socket(
+                    act, place, fds, passed, sender, own_cwd=own_cwd, wait=wait
+                )
+            return execute(act, place, pins, fds, wait)
+
+        def as_target(own_cwd: bool = False) -> Outcome:
+            if theirs is None or ours is None:
+                return work(own_cwd)
+            with taken_on(theirs, ours, more=SENDER if sender else 0):
+                return work(own_cwd)
+
+        if theirs is not None:
+            place.fsuid = theirs.fsuid
+            _prepare(place, act)
+        umask = self._umask(thread, act)
+        if umask is None:
+            return as_target()
+        _prepare(place, act)
+        return self._apart.run(umask, as_target)
+
+    def _umask(self, thread: Any, act: Act) -> int | None:
+        """The umask to act with in a thread apart; ``None``: this thread will do."""
+        address = act.values.get("address")
+        if act.name == "bind":
+            if not isinstance(address, bytes) or unix_path(address) is None:
+                return None
+            return int(thread.rights().umask)
+        if not act.creates or act.as_supervisor:
+            return None
+        theirs = int(thread.rights().umask)
+        return None if theirs == mine().umask else theirs
+
+
+def _privileged() -> bool:
+    # Whoever has no capability may look into nobody but its equals (M3).
+    return os.geteuid() == 0 or bool(mine().effective)
+
+
+def _effective(act: Act) -> dict[str, int]:
+    return {"flags": int(act.values["flags"] or 0) | 0x200}  # AT_EACCESS
+
+
+def _sender(act: Act, thread: Any, theirs: Rights, ours: Rights) -> Sender | None:
+    if act.name != "sendmsg" or not ours.permitted & CAP_SYS_ADMIN:
+        return None
+    return thread.tgid, *theirs.real
+
+
+def _prepare(place: Place, act: Act) -> None:
+    for spot in act.spots.values():
+        place.prepare(spot)
+    if act.name in _SOCKETS:
+        place.root  # noqa: B018 - opened
+        place.start(-100)
+
+
+def _stolen(stack: ExitStack, thread: Any, fd: int) -> int:
+    try:
+        stolen: int = thread.steal_fd(fd)
+    except KernelError as error:
+        if error.errno in (errno.EBADF, errno.EINVAL):
+            raise Refused(f"the target has no descriptor {fd}", errno=errno.EBADF) from None
+        raise
+    stack.callback(os.close, stolen)
+    return stolen
+
+
+def _break_pipe(thread: Any, act: Act) -> None:
+    # What send(2) on a broken stream does besides its error.
+    if not int(act.values["flags"] or 0) & socket.MSG_NOSIGNAL:
+        done = syscall(SYS_PIDFD_SEND_SIGNAL, thread.fileno(), signal.SIGPIPE, 0, 0)
+        if done == -errno.ESRCH:
+            raise TargetGone(f"thread {thread.tid} has ended")
+        check(done, "pidfd_send_signal(2)")
+
+
+class _Apart:
+    """Threads that share neither umask nor current directory with the others."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[int, Callable[[bool], Outcome], Future[Outcome]]]
+        self._jobs = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+
+    def run(self, umask: int, work: Callable[[bool], Outcome]) -> Outcome:
+        """Return ``work(True)``, done in such a thread with *umask*."""
+        future: Future[Outcome] = Future()
+        with self._lock:
+            wanted = self._idle == 0
+            self._idle -= not wanted
+        self._jobs.put((umask, work, future))
+        if wanted:
+            threading.Thread(target=self._serve, name="unotify-apart", daemon=True).start()
+        return future.result()
+
+    def _serve(self) -> None:
+        check(syscall(number("unshare"), _CLONE_FS), "unshare(2)")
+        while True:
+            try:
+                umask, work, future = self._jobs.get(timeout=_REST)
+            except queue.Empty:
+                with self._lock:
+                    if self._idle == 0:  # somebody counts on us: a job is on its way
+                        continue
+                    self._idle -= 1
+                    return
+            os.umask(umask)
+            try:
+                future.set_result(work(True))
+            except BaseException as error:
+                future.set_exception(error)
+            del work, future
+            with self._lock:
+                self._idle += 1

@@ -1,0 +1,239 @@
+"""The system calls that an act is made of: in this thread, with the rights it has right now.
+
+Theory of operation. Each path was pinned (`unotify.kernel.pinning`), so a call gets a descriptor
+and either an empty path or one last name, and means the very thing that was decided about,
+whatever is renamed meanwhile. Which arguments it takes, and in which order, the call model says.
+Calls that take a path and no descriptor get ours in ``/proc/thread-self/fd``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from unotify.abi import model, tables
+from unotify.abi.model import Role
+from unotify.calls.acts import Act
+from unotify.calls.lookups import AT_FDCWD, Spot
+from unotify.kernel._libc import NATIVE, syscall
+from unotify.kernel.pinning import Pin, Place, pin, reach
+from unotify.kernel.walking import NO_SYMLINKS, is_proc, openat2
+
+__all__ = ["Outcome", "execute", "number"]
+
+AT_EMPTY_PATH: Final = 0x1000
+AT_SYMLINK_FOLLOW: Final = 0x400
+_TTY: Final = os.makedev(5, 0)
+
+Waiting = Callable[[Callable[[], int]], int]
+"""Makes one system call that may take long; returns its result, or a negative errno."""
+
+
+class Outcome(NamedTuple):
+    """What came of an act.
+
+    Attributes:
+        value: The result, or a negative errno.
+        fd: A new descriptor, which is the caller's; -1 for none.
+        outs: What was written, by argument.
+    """
+
+    value: int
+    fd: int = -1
+    outs: Mapping[str, bytes] = {}
+
+
+@cache
+def number(call: str) -> int:
+    """The number of *call* on this machine; -1 if it has none, which is ENOSYS."""
+    return tables.numbers(NATIVE).get(call, -1)
+
+
+def execute(
+    act: Act, place: Place, pins: Mapping[str, Pin], fds: Mapping[str, int], wait: Waiting
+) -> Outcome:
+    """Do it.
+
+    Args:
+        act: What.
+        place: Where its paths begin.
+        pins: What some of its paths were found to name already.
+        fds: Our copies of the target's descriptors, by argument.
+        wait: For what may take long.
+
+    Raises:
+        TargetError: A path leads nowhere; has the errno.
+    """
+    found = dict(pins)
+    try:
+        if act.name == "openat":
+            return _open(act, place, found, wait)
+        for argument, spot in act.spots.items():
+            if argument not in found:
+                found[argument] = pin(place, spot)
+        return _plain(act, place, found, fds)
+    finally:
+        for argument, pinned in found.items():
+            if argument not in pins:
+                pinned.close()
+
+
+def _plain(act: Act, place: Place, pins: Mapping[str, Pin], fds: Mapping[str, int]) -> Outcome:
+    buffers = {
+        name: ctypes.create_string_buffer(max(out.size, 1)) for name, out in act.outs.items()
+    }
+    words: dict[str, Any] = dict(act.values)
+    words |= fds
+    spec = model.spec(act.name)
+    for arg in spec.args:
+        if arg.role is Role.PATH:
+            dirfd, path, empty = _named(act, arg.name, pins[arg.name], at=arg.at is not None)
+            words[arg.name] = path
+            if arg.at is not None:
+                words[arg.at] = dirfd
+            if "flags" in words:
+                words["flags"] = (words["flags"] or 0) | empty
+        elif arg.name in buffers:
+            buffer = buffers[arg.name]
+            words[arg.name] = buffer if act.outs[arg.name].size else None
+            if arg.length:
+                words[arg.length] = act.outs[arg.name].size
+    value = syscall(number(act.name), *(words[arg.name] for arg in spec.args))
+    if act.name == "fchmodat2" and value == -errno.ENOSYS:  # before Linux 6.6
+        path = b"/proc/thread-self/fd/%d" % pins["path"].fd
+        value = syscall(number("fchmodat"), AT_FDCWD, path, words["mode"])
+    if act.name == "readlinkat":
+        value = _link_read(act, place, pins["path"], buffers["buf"], value)
+    outs = {
+        name: _written(spec, name, act.outs[name].size, buffer, value)
+        for name, buffer in buffers.items()
+    }
+    return Outcome(value, outs=outs)
+
+
+def _named(act: Act, argument: str, pinned: Pin, *, at: bool) -> tuple[int, bytes, int]:
+    """A descriptor, a path below it, and the flag that goes with them."""
+    if pinned.name:
+        if at:
+            return pinned.fd, pinned.name, 0
+        return AT_FDCWD, b"/proc/thread-self/fd/%d/%s" % (pinned.fd, pinned.name), 0
+    if not at:
+        return AT_FDCWD, b"/proc/thread-self/fd/%d" % pinned.fd, 0
+    if act.name == "linkat" and act.spots[argument].path:
+        # AT_EMPTY_PATH wants a capability that following a link does not.
+        return AT_FDCWD, b"/proc/thread-self/fd/%d" % pinned.fd, AT_SYMLINK_FOLLOW
+    return pinned.fd, b"", AT_EMPTY_PATH if act.name != "readlinkat" else 0
+
+
+def _written(spec: model.CallSpec, name: str, size: int, buffer: Any, value: int) -> bytes:
+    if value < 0:
+        return b""
+    if spec.arg(name).role is Role.OUT_BUFFER:
+        return bytes(buffer.raw[: min(value, size)])  # of no room, only the length is told
+    return bytes(buffer.raw[:size])
+
+
+def _link_read(act: Act, place: Place, pinned: Pin, buffer: Any, value: int) -> int:
+    if value == -errno.ENOENT and act.spots["path"].path and not pinned.name:
+        return -errno.EINVAL  # what is read through a descriptor says it otherwise
+    if value > 0 and not pinned.name and is_proc(pinned.fd):
+        # Whose `self` is it? A link with our number means the target.
+        ours = b"%d" % os.getpid()
+        text = buffer.raw[:value]
+        if text == ours or text.startswith(ours + b"/task/"):
+            theirs = b"%d" % place.tgid
+            if text != ours:
+                theirs += b"/task/%d" % place.tid
+            buffer[: len(theirs)] = theirs
+            return min(len(theirs), act.outs["buf"].size)
+    return value
+
+
+# -- open ---------------------------------------------------------------------------
+
+
+def _open(act: Act, place: Place, pins: dict[str, Pin], wait: Waiting) -> Outcome:
+    spot = act.spots["path"]
+    flags, mode = int(act.values["flags"] or 0), int(act.values["mode"] or 0)
+    if flags & os.O_PATH:
+        # A5: such a descriptor cannot be given to anybody.
+        return Outcome(-errno.EOPNOTSUPP)
+    flags |= os.O_CLOEXEC | os.O_NOCTTY
+    pinned = pins.get("path")
+    fd: int | None = None
+    if pinned is None:
+        fd = _reached(place, spot, flags, mode, wait)
+    if fd is None:
+        if pinned is None:
+            pinned = pins["path"] = pin(place, spot)
+        fd = _open_pinned(pinned, flags, mode, wait)
+    if fd < 0:
+        return Outcome(fd)
+    found = os.fstat(fd)
+    if stat.S_ISCHR(found.st_mode) and found.st_rdev == _TTY:
+        os.close(fd)
+        fd = _terminal(place, flags, wait)
+    return Outcome(fd, fd) if fd >= 0 else Outcome(fd)
+
+
+def _reached(place: Place, spot: Spot, flags: int, mode: int, wait: Waiting) -> int | None:
+    missed = False
+
+    def attempt() -> int:
+        nonlocal missed
+        fd = reach(place, spot, flags, mode)
+        missed = fd is None
+        return -errno.ENOENT if fd is None else fd
+
+    fd = wait(attempt)
+    return None if missed else fd
+
+
+def _open_pinned(pinned: Pin, flags: int, mode: int, wait: Waiting) -> int:
+    if pinned.name:
+        # A link that was put there meanwhile is not followed: what was decided about was a name.
+        return wait(lambda: openat2(pinned.fd, pinned.name, flags, mode, NO_SYMLINKS))
+    found = os.fstat(pinned.fd)
+    if flags & os.O_CREAT:
+        if flags & os.O_EXCL:
+            return -errno.EEXIST
+        if stat.S_ISDIR(found.st_mode):
+            return -errno.EISDIR
+    if stat.S_ISLNK(found.st_mode):
+        return -errno.ELOOP
+    path = b"/proc/thread-self/fd/%d" % pinned.fd
+    flags &= ~(os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
+    return wait(lambda: syscall(number("openat"), AT_FDCWD, path, flags, mode))
+
+
+def _terminal(place: Place, flags: int, wait: Waiting) -> int:
+    """``/dev/tty`` is the caller's controlling terminal, not ours."""
+    with open(f"/proc/{place.tid}/stat", "rb") as file:
+        device = int(file.read().rpartition(b")")[2].split()[4])
+    if not device:
+        return -errno.ENXIO
+    major, minor = device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00
+    for name in _terminals(major, minor):
+        fd = openat2(place.root, name, os.O_PATH | os.O_CLOEXEC)
+        if fd < 0:
+            continue
+        try:
+            if os.fstat(fd).st_rdev == os.makedev(major, minor):
+                path = b"/proc/thread-self/fd/%d" % fd
+                return wait(lambda path=path: syscall(number("openat"), AT_FDCWD, path, flags, 0))  # type: ignore[misc]
+        finally:
+            os.close(fd)
+    return -errno.ENXIO
+
+
+def _terminals(major: int, minor: int) -> list[bytes]:
+    if 136 <= major <= 143:
+        return [b"dev/pts/%d" % ((major - 136) * 256 + minor)]
+    if major == 4:
+        return [b"dev/tty%d" % minor if minor < 64 else b"dev/ttyS%d" % (minor - 64)]
+    return [b"dev/console", b"dev/hvc%d" % minor]

@@ -1,0 +1,149 @@
+"""Acts that may take for ever: counted, and ended when nobody waits for them any more.
+
+Theory of operation. Opening a FIFO waits for the other end, a connect for a peer. Such an act
+happens in the thread that serves the call; if it takes long others serve the rest, as with
+reads that a target stalls (`unotify.kernel.stall`). The listener tells nobody that the target
+has gone (I9), so a watch asks now and then, and ends the act with a signal whose handler does
+nothing: the system call returns EINTR. The signal is a real-time one that nobody in this process
+uses, and is sent to one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from unotify.errors import Refused, TargetGone
+from unotify.kernel._libc import libc
+
+__all__ = ["MOST_BLOCKED", "Interrupter"]
+
+MOST_BLOCKED: Final = 128
+"""How many acts may take long at a time before further ones are refused."""
+
+MOST_OF_ONE: Final = 64
+"""How many of one process."""
+
+_TICK: Final = 0.05
+_QUIET: Final = 40
+
+
+class _Entry:
+    __slots__ = ("process", "since", "still_valid", "thread")
+
+    def __init__(self, process: int, still_valid: Callable[[], bool]) -> None:
+        self.thread = threading.get_ident()
+        self.since = time.monotonic()
+        self.process = process
+        self.still_valid = still_valid
+
+
+class Interrupter:
+    """Keeps the books of acts, and ends those that are in vain."""
+
+    def __init__(self) -> None:
+        self._entries: dict[object, _Entry] = {}
+        self._lock = threading.Lock()
+        self._wanted = threading.Event()
+        self._watch: threading.Thread | None = None
+        self._signal = 0
+        self._busy = False
+
+    @property
+    def blocked(self) -> int:
+        """How many acts have been under way for a while, each with a thread."""
+        return len(self._late())
+
+    def _late(self) -> list[_Entry]:
+        if not self._entries:
+            return []
+        late = time.monotonic() - _TICK
+        return [entry for entry in list(self._entries.values()) if entry.since < late]
+
+    def call(self, act: Callable[[], int], process: int, still_valid: Callable[[], bool]) -> int:
+        """Return ``act()``, a result or a negative errno, in this thread.
+
+        Args:
+            act: Makes one system call.
+            process: The target's process: one of them may not take all threads.
+            still_valid: Whether the target still waits.
+
+        Raises:
+            TargetGone: It does not wait any more, and the act was ended.
+            Refused: EAGAIN: too many acts take long already.
+        """
+        late = self._late()
+        if len(late) >= MOST_BLOCKED or (
+            len(late) >= MOST_OF_ONE
+            and sum(entry.process == process for entry in late) >= MOST_OF_ONE
+        ):
+            raise Refused("too many calls that wait are performed already", errno=errno.EAGAIN)
+        ticket = object()
+        self._entries[ticket] = _Entry(process, still_valid)
+        if not self._busy:
+            self._ring()
+        try:
+            while (done := act()) == -errno.EINTR:
+                if not still_valid():
+                    raise TargetGone("the target gave up while its call was performed")
+            return done
+        finally:
+            # Under the lock no signal is on its way to this thread.
+            with self._lock:
+                del self._entries[ticket]
+
+    def _ring(self) -> None:
+        with self._lock:
+            self._busy = True
+            if self._watch is None:
+                self._signal = _quiet_signal()
+                self._watch = threading.Thread(target=self._run, name="unotify-watch", daemon=True)
+                self._watch.start()
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            quiet = 0
+            while quiet < _QUIET:
+                time.sleep(_TICK)
+                quiet = 0 if self._entries else quiet + 1
+                for entry in self._late():
+                    self._end(entry)
+            self._busy = False
+            if self._entries:
+                self._wanted.set()
+
+    def _end(self, entry: _Entry) -> None:
+        try:
+            if entry.still_valid():
+                return
+        except Exception:  # the listener was closed meanwhile: nobody waits
+            pass
+        with self._lock:
+            if entry in self._entries.values():
+                signal.pthread_kill(entry.thread, self._signal)
+
+
+_SIG_DFL: Final = 0
+
+
+def _quiet_signal() -> int:
+    """A signal that nobody uses; from now on it interrupts a system call and does nothing else."""
+    function = libc.signal
+    function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
+    # Any C function of an int that does nothing will do.
+    nothing = ctypes.cast(libc.abs, ctypes.c_void_p).value
+    for number in range(signal.SIGRTMAX - 1, signal.SIGRTMIN, -1):
+        before = function(number, nothing)
+        if (before or _SIG_DFL) == _SIG_DFL:
+            libc.siginterrupt(number, 1)
+            return number
+        function(number, before)
+    raise Refused("all real-time signals are in use", errno=errno.EAGAIN)

@@ -1,0 +1,199 @@
+"""Whose rights an act has: credentials of a target, taken on by one thread for one act.
+
+Theory of operation. Credentials belong to a thread. glibc hides that, by telling all threads of
+a process; the raw calls do not. So a thread of a privileged supervisor takes on the target's
+groups, its effective ids and its effective capabilities, acts, and takes its own back. Real and
+saved ids stay: that is what the way back stands on, and it keeps the target from sending
+signals to us, which the kernel allows between equal *real* or saved ids. The ids of the file
+system follow the effective ones, as does what a peer sees in SO_PEERCRED.
+
+A supervisor without privileges has nothing to take off: it may look into a target only if all
+of that one's ids are its own (ptrace(2)), and then its rights are its own too.
+
+If the way back fails the process ends at once: a thread that serves others with the rights
+of one target is worse than no supervisor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from unotify.abi import tables
+from unotify.errors import KernelError
+from unotify.kernel._libc import NATIVE, check, syscall
+
+__all__ = ["CAP_SYS_ADMIN", "Rights", "mine", "settle", "taken_on"]
+
+_KEEP: Final = -1
+_CAP_VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+_HEADER: Final = struct.pack("=Ii", _CAP_VERSION, 0)
+CAP_SYS_ADMIN: Final = 1 << 21
+
+
+@cache
+def _number(call: str) -> int:
+    # 32-bit ABIs of old have 16-bit ids in the calls without a number in their name.
+    numbers = tables.numbers(NATIVE)
+    return numbers.get(f"{call}32", numbers.get(call, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the kernel asks when somebody acts.
+
+    Attributes:
+        uid: Effective user id, as our user namespace numbers it.
+        gid: Effective group id.
+        fsuid: The one that files are accessed with; nearly always *uid*.
+        fsgid: Likewise.
+        groups: Supplementary groups, in order.
+        effective: Effective capabilities, as a bit set.
+        permitted: Permitted ones.
+        real: Real user and group id.
+        umask: Bits that new files do not get.
+        no_new_privs: Whether exec can give no more.
+    """
+
+    uid: int
+    gid: int
+    fsuid: int
+    fsgid: int
+    groups: tuple[int, ...]
+    effective: int
+    permitted: int
+    real: tuple[int, int]
+    umask: int
+    no_new_privs: bool
+
+    @classmethod
+    def parse(cls, status: bytes) -> Rights:
+        """Read them from ``/proc/PID/status``."""
+        fields = dict(line.split(b":", 1) for line in status.splitlines() if b":" in line)
+        ruid, uid, _, fsuid = map(int, fields[b"Uid"].split())
+        rgid, gid, _, fsgid = map(int, fields[b"Gid"].split())
+        return cls(
+            *(uid, gid, fsuid, fsgid, tuple(map(int, fields[b"Groups"].split()))),
+            int(fields[b"CapEff"], 16),
+            int(fields[b"CapPrm"], 16),
+            (ruid, rgid),
+            int(fields[b"Umask"], 8),
+            bool(int(fields.get(b"NoNewPrivs", b"0"))),
+        )
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Two with an equal one may do the same."""
+        return self.uid, self.gid, self.fsuid, self.fsgid, self.groups, self.effective
+
+    def of_real_ids(self) -> Rights:
+        """What access(2) asks about: the real ids, and capabilities only if that is root."""
+        uid, gid = self.real
+        return Rights(
+            *(uid, gid, uid, gid, self.groups, 0 if uid else self.permitted, self.permitted),
+            *(self.real, self.umask, self.no_new_privs),
+        )
+
+
+def mine() -> Rights:
+    """This thread's own."""
+    with open("/proc/thread-self/status", "rb", buffering=0) as status:
+        return Rights.parse(status.read(8192))
+
+
+@contextmanager
+def taken_on(theirs: Rights, ours: Rights, *, more: int = 0) -> Iterator[None]:
+    """Act as *theirs* in this thread.
+
+    Args:
+        theirs: The target's.
+        ours: This thread's own, to go back to.
+        more: Capabilities that the act itself needs.
+
+    Raises:
+        KernelError: EPERM: we may not.
+    """
+    try:
+        _take(theirs, ours, more)
+        yield
+    finally:
+        _back(ours, groups=theirs.groups != ours.groups)
+
+
+def _take(theirs: Rights, ours: Rights, more: int) -> None:
+    if theirs.groups != ours.groups:
+        _set_groups(theirs.groups)
+    _set("setresgid", _KEEP, theirs.gid, _KEEP)
+    _set("setresuid", _KEEP, theirs.uid, _KEEP)
+    if theirs.fsgid != theirs.gid:
+        _set("setfsgid", theirs.fsgid)
+    if theirs.fsuid != theirs.uid:
+        _set("setfsuid", theirs.fsuid)
+    _set_effective((theirs.effective | more) & ours.permitted, ours.permitted)
+
+
+def _back(ours: Rights, *, groups: bool) -> None:
+    try:
+        _set_effective(ours.permitted, ours.permitted)
+        _set("setresuid", _KEEP, ours.uid, _KEEP)
+        _set("setresgid", _KEEP, ours.gid, _KEEP)
+        if groups:
+            _set_groups(ours.groups)
+        _set("setfsuid", ours.fsuid)
+        _set("setfsgid", ours.fsgid)
+        _set_effective(ours.effective, ours.permitted)
+        back = mine().key == ours.key
+    except BaseException:
+        back = False
+    if not back:
+        os.abort()
+
+
+def _set_groups(groups: tuple[int, ...]) -> None:
+    _set("setgroups", len(groups), struct.pack(f"={len(groups)}I", *groups))
+
+
+def _set(call: str, *arguments: object) -> None:
+    done = syscall(_number(call), *arguments)
+    # The two old ones return the id that was, whatever happens.
+    if call not in ("setfsuid", "setfsgid"):
+        check(done, f"{call}(2)", hint="the supervisor lacks rights that it would need to act")
+
+
+def _set_effective(effective: int, permitted: int) -> None:
+    inheritable = _inheritable()
+    parts = (
+        (effective, permitted, inheritable),
+        (effective >> 32, permitted >> 32, inheritable >> 32),
+    )
+    data = b"".join(struct.pack("=3I", *(word & 0xFFFFFFFF for word in part)) for part in parts)
+    check(syscall(_number("capset"), _HEADER, data), "capset(2)")
+
+
+@cache
+def _inheritable() -> int:
+    # It never changes by what is done here.
+    data = ctypes.create_string_buffer(24)
+    if syscall(_number("capget"), _HEADER, data) < 0:
+        raise KernelError(errno.EPERM, "capget(2)")
+    low, high = struct.unpack_from("=8xI8xI", data)
+    return int(low) | int(high) << 32
+
+
+def settle() -> None:
+    """Take ids that exist in this user namespace, for whoever has just entered it."""
+    # Groups first: with the user id of somebody else there may be no right to them.
+    for kind, call in (("gid", "setresgid"), ("uid", "setresuid")):
+        with open(f"/proc/self/{kind}_map") as table:
+            inside = [int(line.split()[0]) for line in table]
+        if not inside:
+            raise KernelError(errno.EPERM, "setns(2)", "the user namespace has no ids yet")
+        first = min(inside)
+        _set(call, first, first, first)

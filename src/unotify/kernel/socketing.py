@@ -1,0 +1,236 @@
+"""Connecting, binding and sending on the target's own socket, with addresses that were copied.
+
+Theory of operation. The socket is a duplicate of the target's descriptor (pidfd_getfd), so what is
+done to it is done to the target's, and its network namespace goes with it. A unix address with
+a path is looked up as the target would; the kernel then gets the pinned socket by its name in
+our ``/proc/thread-self/fd``.
+
+Who sends shows: a peer that asks for credentials (SO_PEERCRED, SCM_CREDENTIALS) gets the effective
+ids that were taken on, but the supervisor's process id; where the kernel lets us, the target's
+is given with each message.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+from unotify.calls.acts import Act
+from unotify.calls.lookups import Spot
+from unotify.calls.messages import Control, Message
+from unotify.kernel._libc import syscall
+from unotify.kernel.acts import Outcome, Waiting, number
+from unotify.kernel.pinning import Pin, Place, pin
+
+__all__ = ["SENDER", "Sender", "execute_on_socket"]
+
+_AF: Final = struct.Struct("=H")
+_SOL_SOCKET: Final = 1
+_SCM_RIGHTS: Final = 1
+_SCM_CREDENTIALS: Final = 2
+_HEAD: Final = struct.Struct("@Nii")
+_WORD: Final = struct.calcsize("@N")
+
+SENDER: Final = 1 << 21 | 1 << 7 | 1 << 6
+"""CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID: what it takes to say who a message is from."""
+
+Sender = tuple[int, int, int]
+"""Process, user and group id to give with messages on unix sockets."""
+
+
+def execute_on_socket(
+    act: Act,
+    place: Place,
+    fds: Mapping[str, int],
+    passed: Mapping[int, int],
+    sender: Sender | None,
+    *,
+    own_cwd: bool,
+    wait: Waiting,
+) -> Outcome:
+    """Connect, bind or send.
+
+    Args:
+        act: What.
+        place: Where paths of unix sockets begin.
+        fds: Our copy of the socket.
+        passed: Our copies of descriptors that are sent along, by the target's number.
+        sender: Who it is from, where that can be said.
+        own_cwd: Whether this thread's current directory is its own.
+        wait: For what may take long.
+    """
+    fd = fds["fd"]
+    if act.name == "sendmsg":
+        return _send(act, place, fd, passed, sender, wait)
+    address = act.values["address"]
+    assert isinstance(address, bytes)
+    if act.name == "bind":
+        return _bind(place, fd, address, own_cwd=own_cwd)
+    family = _AF.unpack_from(address)[0] if len(address) >= 2 else 0
+    address, pinned = _address(place, address)
+    fresh = _another(fd, family) if act.values.get("fresh") else -1
+    if fresh >= 0:
+        fd = fresh
+    try:
+        done = wait(lambda: syscall(number("connect"), fd, address, len(address)))
+        if fresh >= 0 and done in (0, -errno.EINPROGRESS):
+            fresh = -1
+            return Outcome(done, fd)
+        return Outcome(done)
+    finally:
+        if fresh >= 0:
+            os.close(fresh)
+        if pinned is not None:
+            pinned.close()
+
+
+def _another(fd: int, family: int) -> int:
+    """A new socket of *family*, of the kind of *fd*; -1 if that one will do."""
+    with socket.socket(fileno=os.dup(fd)) as theirs:
+        if theirs.family == family:
+            return -1
+        with socket.socket(family, theirs.type) as made:
+            made.setblocking(os.get_blocking(fd))
+            return made.detach()
+
+
+def unix_path(address: bytes) -> bytes | None:
+    """The path in a unix address, or ``None``: it has none."""
+    if len(address) < 3 or _AF.unpack_from(address)[0] != socket.AF_UNIX or not address[2]:
+        return None
+    return address[2:].split(b"\0", 1)[0]
+
+
+def _address(place: Place, address: bytes) -> tuple[bytes, Pin | None]:
+    """*address*, with a pinned socket in place of its path."""
+    path = unix_path(address)
+    if path is None:
+        return address, None
+    pinned = pin(place, Spot(path))
+    name = b"/" + pinned.name if pinned.name else b""
+    return _AF.pack(socket.AF_UNIX) + b"/proc/thread-self/fd/%d%s\0" % (pinned.fd, name), pinned
+
+
+def _bind(place: Place, fd: int, address: bytes, *, own_cwd: bool) -> Outcome:
+    path = unix_path(address)
+    if path is None:
+        return Outcome(syscall(number("bind"), fd, address, len(address)))
+    # The path stays as it is where it can: getsockname(2) tells it.
+    if own_cwd and place.shares_root():
+        os.fchdir(place.start(-100))
+        try:
+            return Outcome(syscall(number("bind"), fd, address, len(address)))
+        finally:
+            os.chdir("/")
+    pinned = pin(place, Spot(path, follow=False, parent=True))
+    try:
+        name = b"/proc/thread-self/fd/%d/%s\0" % (pinned.fd, pinned.name)
+        address = _AF.pack(socket.AF_UNIX) + name
+        if len(address) > 110:
+            return Outcome(-errno.ENAMETOOLONG)
+        return Outcome(syscall(number("bind"), fd, address, len(address)))
+    finally:
+        pinned.close()
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("namelen", ctypes.c_uint),
+        ("iov", ctypes.c_void_p),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_char_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
+
+
+def _send(
+    act: Act,
+    place: Place,
+    fd: int,
+    passed: Mapping[int, int],
+    sender: Sender | None,
+    wait: Waiting,
+) -> Outcome:
+    flags = int(act.values["flags"] or 0) | socket.MSG_NOSIGNAL
+    with socket.socket(fileno=os.dup(fd)) as probe:
+        stream = probe.type == socket.SOCK_STREAM
+        unix = probe.family == socket.AF_UNIX
+    several = act.call == "sendmmsg"
+    sent: list[int] = []
+    for message in act.messages:
+        if message.cut and not stream:
+            done = -errno.EMSGSIZE
+        else:
+            done = _send_one(place, fd, message, passed, sender if unix else None, flags, wait)
+        if not several:
+            return Outcome(done)
+        if done < 0:
+            if not sent:
+                return Outcome(done)
+            break
+        sent.append(done)
+    outs = {f"length {at}": struct.pack("=I", count) for at, count in enumerate(sent)}
+    return Outcome(len(sent), outs=outs)
+
+
+def _send_one(
+    place: Place,
+    fd: int,
+    message: Message,
+    passed: Mapping[int, int],
+    sender: Sender | None,
+    flags: int,
+    wait: Waiting,
+) -> int:
+    address, pinned = _address(place, message.address)
+    try:
+        control = b"".join(_controls(message.controls, passed, sender))
+        vector = _Vector(message.data, len(message.data))
+        header = _Header(
+            address or None,
+            len(address),
+            ctypes.addressof(vector),
+            1,
+            control or None,
+            len(control),
+            0,
+        )
+        return wait(lambda: syscall(number("sendmsg"), fd, ctypes.byref(header), flags))
+    finally:
+        if pinned is not None:
+            pinned.close()
+
+
+def _controls(
+    controls: tuple[Control, ...], passed: Mapping[int, int], sender: Sender | None
+) -> list[bytes]:
+    found, said = [], False
+    for control in controls:
+        data = control.data
+        if control.level == _SOL_SOCKET and control.kind == _SCM_RIGHTS:
+            data = b"".join(struct.pack("=i", passed[fd]) for fd in control.fds)
+        elif control.level == _SOL_SOCKET and control.kind == _SCM_CREDENTIALS:
+            said = True
+            if sender is None and len(data) == 12:
+                # Ours is the only process id that the kernel believes us.
+                data = struct.pack("=i", os.getpid()) + data[4:]
+        found.append(_control(control.level, control.kind, data))
+    if sender is not None and not said:
+        found.append(_control(_SOL_SOCKET, _SCM_CREDENTIALS, struct.pack("=iII", *sender)))
+    return found
+
+
+def _control(level: int, kind: int, data: bytes) -> bytes:
+    raw = _HEAD.pack(_HEAD.size + len(data), level, kind) + data
+    return raw + bytes(-len(raw) % _WORD)
