@@ -288,18 +288,18 @@ def test_handlers_come_after_rules(tmp_path: Path) -> None:
 
 def test_verbs_from_a_handler_file(tmp_path: Path) -> None:
     """A verb that only a handler file knows how to do; without it nothing starts."""
-    file = policy(tmp_path, rule("mkdir mkdirat", '"perform"', name="made for you"))
+    file = policy(tmp_path, rule("mknod mknodat", '"emulate-mknod"', name="made for you"))
     source = handlers(
         tmp_path,
         "from unotify.supervisor import verb\n"
-        "@verb('perform')\ndef perform(call, parameters):\n    return Return(0)",
+        "@verb('emulate-mknod')\ndef make(call, parameters):\n    return Return(0)",
     )
     target = tmp_path / "new"
-    done = under(file, "mkdir", str(target), options=("--handlers", source))
+    done = under(file, "mkfifo", str(target), options=("--handlers", source))
     assert (done.returncode, done.stderr, target.exists()) == (0, "", False)
-    done = under(file, "mkdir", str(target))
+    done = under(file, "mkfifo", str(target))
     assert done.returncode == 3
-    assert '"made for you" says "perform", and there is no handler' in done.stderr
+    assert '"made for you" says "emulate-mknod", and there is no handler' in done.stderr
     assert f"{file}:3:" in done.stderr
 
 
@@ -331,7 +331,7 @@ def test_dry_run(tmp_path: Path) -> None:
 
 def test_dry_run_of_what_cannot_be_done(tmp_path: Path) -> None:
     """It is for policies that are not ready; a quiet one still warns."""
-    file = policy(tmp_path, rule("mkdir mkdirat", '"perform"'), default='"allow"')
+    file = policy(tmp_path, rule("mknod mknodat", '"emulate-mknod"'), default='"allow"')
     done = under(file, "mkdir", str(tmp_path / "new"), options=("--dry-run", "--quiet"))
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1

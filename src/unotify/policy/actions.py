@@ -11,6 +11,7 @@ from typing import Any, Final
 from unotify.abi import model
 from unotify.abi.model import Role
 from unotify.errors import Conflict, PolicyError
+from unotify.policy import redirections
 from unotify.policy.model import Policy, Verb, Verdict
 from unotify.policy.performing import unperformable
 from unotify.policy.problems import kind_of, listed, nearest, shown
@@ -47,6 +48,7 @@ class Parameter:
         choices: If not empty, the only values.
         least: For integers.
         most: For integers.
+        example: One that is right.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     least: int = 0
     most: int = (1 << 63) - 1
+    example: str = ""
 
     def problem(self, value: object) -> tuple[str, str | None] | None:
         """What is wrong with *value*, and a hint; ``None`` if nothing is."""
@@ -110,6 +113,7 @@ class Action:
         main: The parameter that a value other than a table stands for, or ``None``.
         one_of: At least one of these must be given.
         refuses: Why it cannot be done for a call, or ``None`` if it can.
+        together: What is wrong with parameters that are right one by one, or ``None``.
     """
 
     name: str
@@ -118,6 +122,7 @@ class Action:
     main: str | None = None
     one_of: tuple[str, ...] = ()
     refuses: Callable[[str, Mapping[str, Any]], str | None] = lambda call, given: None
+    together: Callable[[dict[str, object]], str | None] = lambda given: None
 
 
 def _only(*calls: str) -> Callable[[str, Mapping[str, Any]], str | None]:
@@ -163,11 +168,20 @@ ACTIONS: dict[str, Action] = {
             "perform with another path or address",
             {
                 "path": Parameter("string", "the path to use instead"),
-                "address": Parameter("string", "the address to use instead, host:port or a path"),
+                "from": Parameter("string", "the directory that path stands for"),
+                "address": Parameter(
+                    "string",
+                    "where to instead: IP:PORT, IP, :PORT, :PORT-PORT, unix:/PATH",
+                    example="127.0.0.1:8000-8099",
+                ),
+                "ports": Parameter(
+                    "string", "the ports that those of address stand for", example="1-100"
+                ),
                 "as": _AS,
             },
             one_of=("path", "address"),
             refuses=_redirects,
+            together=redirections.problem,
         ),
         Action(
             "inject",
@@ -175,6 +189,7 @@ ACTIONS: dict[str, Action] = {
             {
                 "text": Parameter("string", "the content"),
                 "path": Parameter("string", "a file of the supervisor to open for reading"),
+                "sealed": Parameter("boolean", "whether nobody can write to it; true by default"),
             },
             main="text",
             one_of=("text", "path"),
@@ -228,7 +243,7 @@ ACTIONS: dict[str, Action] = {
 }
 """The verbs that handlers carry out; those of later rooms are added by `register`."""
 
-_registered: set[str] = set()
+_registered: set[str] = {"perform", "redirect", "inject"}
 
 
 def register(action: Action) -> None:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final
 
 from unotify.abi import model
-from unotify.abi.model import Role
+from unotify.calls.acts import act_of
 from unotify.policy.groups import GROUPS
 
 __all__ = ["unperformable"]
@@ -31,14 +31,6 @@ _REASONS: Final[Mapping[str, str]] = {
     _TABLE: "close close_range dup dup2 dup3 fcntl fcntl64",
 }
 
-_ROLES: Final = frozenset({Role.PATH, Role.SOCKADDR, Role.MSGHDR, Role.MMSGHDR})
-
-_ALSO: Final = (
-    "@mount @swap @clock @host-name @quota @xattr @module socket socketpair fchmod fchown fchown32 "
-    "ftruncate ftruncate64 fallocate reboot syslog bpf perf_event_open"
-)
-"""What takes neither path nor address and acts on more than the caller."""
-
 
 def _named(text: str) -> set[str]:
     calls: set[str] = set()
@@ -55,12 +47,12 @@ def _refused() -> Mapping[str, str]:
 @cache
 def unperformable(call: str) -> str | None:
     """Why the supervisor cannot do *call* for its caller, or ``None`` if it can."""
-    reason = _refused().get(call)
-    if reason is not None:
+    if act_of(call) is None and (reason := _refused().get(call)) is not None:
         return reason
-    spec = model.spec(call)
-    if spec.removed:
+    if model.spec(call).removed:
         return "the kernel has no code for it any more"
-    if call in _named(_ALSO) or any(arg.role in _ROLES for arg in spec.args):
+    if act_of(call) is not None:
         return None
+    if call in GROUPS["@mount"].calls:
+        return "it wants a handler that knows file systems, not a mere copy of its arguments"
     return "its effect, or its answer, belongs to the calling process"

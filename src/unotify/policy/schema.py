@@ -149,7 +149,9 @@ def _tagged(name: str, description: str, values: list[dict[str, Any]]) -> dict[s
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    said = {"description": parameter.description}
+    said: dict[str, Any] = {"description": parameter.description}
+    if parameter.example:
+        said["examples"] = [parameter.example]
     match parameter.kind:
         case "string" if parameter.choices:
             return {"enum": list(parameter.choices), **said}

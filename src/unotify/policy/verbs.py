@@ -173,4 +173,7 @@ def _act(action: Action, value: object, *, given: bool) -> Verdict:
             f'"{action.name}" takes {listed(action.one_of, "or")}',
             hint=f'such as {{ {action.name} = {{ {action.one_of[-1]} = "..." }} }}',
         )
+    wrong = action.together(dict(parameters))
+    if wrong is not None:
+        raise PolicyError(f'"{action.name}": {wrong}')
     return Verdict(Verb.ACT, handler=action.name, parameters=MappingProxyType(dict(parameters)))

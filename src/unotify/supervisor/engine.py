@@ -23,7 +23,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from time import perf_counter_ns
 from typing import Any, TypeAlias
@@ -32,7 +32,16 @@ from unotify.abi.types import Tid
 from unotify.calls import Call
 from unotify.errors import KernelError, LocalProtocolError, TargetGone
 from unotify.kernel.interface import Kernel, Listener
-from unotify.protocol import Continue, Exchange, Fail, InstallFd, ListenerProtocol, Reply, Return
+from unotify.protocol import (
+    Content,
+    Continue,
+    Exchange,
+    Fail,
+    InstallFd,
+    ListenerProtocol,
+    Reply,
+    Return,
+)
 from unotify.protocol.codec import pad_response
 from unotify.supervisor.faults import fault_of, refusal_of, require_reply
 from unotify.supervisor.holds import Held
@@ -54,11 +63,13 @@ FixedReply: TypeAlias = Return | Fail
 class Source:
     """One listener, what is under way on it, and the buffer it is received into."""
 
-    __slots__ = ("buffer", "kernel", "listener", "open_target", "protocol", "response")
+    __slots__ = ("buffer", "kernel", "listener", "open_target", "protocol", "quiet", "response")
 
-    def __init__(self, listener: Listener, kernel: Kernel) -> None:
+    def __init__(self, listener: Listener, kernel: Kernel, *, quiet: bool = False) -> None:
         self.listener = listener
         self.kernel = kernel
+        self.quiet = quiet
+        """Whether only death ends a call once it was received (WAIT_KILLABLE_RECV)."""
         self.protocol = ListenerProtocol()
         self.buffer = bytearray(listener.sizes.notif)
         self.response = bytearray(listener.sizes.response)
@@ -67,7 +78,7 @@ class Source:
 
     def _target(self, exchange: Exchange) -> Target:
         """The thread behind *exchange*."""
-        return Target(exchange, self.kernel, self.listener)
+        return Target(exchange, self.kernel, self.listener, quiet=self.quiet)
 
 
 Work: TypeAlias = tuple[Source, Exchange]
@@ -259,13 +270,13 @@ class Engine:
         with self.lock:
             self.counters.buckets[bucket] += 1
         try:
-            taken = deliver(source.listener, call.exchange, reply)
+            taken = deliver(source, call.exchange, reply)
         except Exception as error:
             # A Continue after a read, a closed descriptor, an object whose fileno() fails, a
             # reply this kernel does not know.
             reply = self._funnel(error, call, handler)
             try:
-                taken = deliver(source.listener, call.exchange, reply)
+                taken = deliver(source, call.exchange, reply)
             except Exception:
                 _log.exception("%r cannot be answered", call)
                 taken = False
@@ -477,8 +488,12 @@ class Engine:
             free(held.call)
 
 
-def deliver(listener: Listener, exchange: Exchange, reply: Reply) -> bool:
+def deliver(source: Source, exchange: Exchange, reply: Reply) -> bool:
     """Send *reply*, a descriptor in two steps (A14); False if nobody was there to take it."""
+    if isinstance(reply, InstallFd) and isinstance(reply.fd, Content):
+        with source.kernel.memory_file(reply.fd.data, sealed=reply.fd.sealed) as file:
+            return deliver(source, exchange, replace(reply, fd=file.fileno()))
+    listener = source.listener
     if isinstance(reply, InstallFd):
         request = exchange.install(reply)
         try:
@@ -492,7 +507,7 @@ def deliver(listener: Listener, exchange: Exchange, reply: Reply) -> bool:
             # EMFILE, EBADF: its own limits (A7); it hears of them as from any open().
             response = exchange.answer(Fail(error.errno or errno.EPERM))
         else:
-            response = exchange.installed(number)
+            response = exchange.installed(number if reply.result is None else reply.result)
     else:
         response = exchange.answer(reply)
     try:

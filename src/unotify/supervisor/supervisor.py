@@ -24,6 +24,7 @@ from unotify.supervisor.deadlines import Deadlines
 from unotify.supervisor.engine import Engine, FixedReply, Source
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instrument
+from unotify.supervisor.performing import VERBS
 from unotify.supervisor.policies import Policies, policies_of
 from unotify.supervisor.readers import Readers
 from unotify.supervisor.router import Router, register, require_seconds
@@ -105,6 +106,7 @@ class Supervisor:
             from unotify.supervisor.judging import Judge
 
             self._judge = Judge(policies, self._judged, unhandled=unhandled, dry_run=dry_run)
+            self._judge.verbs.update(VERBS)
             architectures = self._judge.architectures
         self._router = Router(tuple(architectures or self.kernel.architectures))
         if self._judge is not None:
@@ -178,7 +180,7 @@ class Supervisor:
         """
         if self._judge is None:
             raise Conflict(f"the verb {name} is a policy's, and this supervisor has none")
-        if name in self._judge.verbs:
+        if name in self._judge.verbs and self._judge.verbs[name] is not VERBS.get(name):
             raise Conflict(f"there are two handlers for the verb {name}")
         if not callable(function):
             raise Conflict(f"a verb is a function of a call and parameters, not {function!r}")
@@ -292,7 +294,8 @@ class Supervisor:
         )
 
     def _adopt(self, spawned: Spawned) -> Any:
-        self._serve(spawned.listener, spawned.backlog)
+        quiet = FilterFlag.WAIT_KILLABLE_RECV in spawned.enforcement.flags
+        self._serve(spawned.listener, spawned.backlog, quiet=quiet)
         return spawned.process
 
     def run(
@@ -334,11 +337,16 @@ class Supervisor:
             raise subprocess.CalledProcessError(code, process.args, stdout, stderr)
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)
 
-    def attach(self, listener: Listener) -> None:
+    def attach(self, listener: Listener, *, wait_killable: bool = False) -> None:
         """Supervise whoever is behind *listener*; it belongs to the supervisor from now on.
 
         For listeners from a container runtime or another process. What this
         supervisor has no handler for gets *unhandled*.
+
+        Args:
+            listener: The listener.
+            wait_killable: Its filter was installed with WAIT_KILLABLE_RECV, which cannot be
+                asked of it: then answers may be written to the target's memory (M8).
 
         Raises:
             Conflict: It belongs to a filter of this very process, which would
@@ -351,12 +359,12 @@ class Supervisor:
                 hint="start the target as another process, or supervise from one started before",
             )
         self._check_policies()
-        self._serve(listener, [])
+        self._serve(listener, [], quiet=wait_killable)
 
-    def _serve(self, listener: Listener, backlog: list[bytes]) -> None:
+    def _serve(self, listener: Listener, backlog: list[bytes], *, quiet: bool) -> None:
         with suppress(Unsupported):  # only a scheduling hint (W3)
             listener.set_flags(ListenerFlag.SYNC_WAKE_UP)
-        source = Source(listener, self.kernel)
+        source = Source(listener, self.kernel, quiet=quiet)
         self._idle.clear()
         pending = [self._engine.admit(source, notification) for notification in backlog]
         self._readers.add(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 from unotify.abi.types import Address, NotificationId, Tid
-from unotify.errors import TargetGone
-from unotify.kernel.interface import Kernel, Listener, Memory, Thread
-from unotify.protocol import Exchange
+from unotify.calls import Call
+from unotify.calls.acts import Act
+from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot
+from unotify.errors import TargetGone, Unsupported
+from unotify.kernel.interface import Done, Kernel, Listener, Memory, Pinned, Thread
+from unotify.protocol import Exchange, Reply
+from unotify.supervisor.performing import perform
 
 __all__ = ["Target"]
 
@@ -26,13 +33,17 @@ class Target:
         tid: The thread's id here; 0 if it is not visible from here (P3).
     """
 
-    __slots__ = ("_exchange", "_kernel", "_listener", "_thread", "tid")
+    __slots__ = ("_exchange", "_kernel", "_listener", "_pins", "_quiet", "_thread", "tid")
 
-    def __init__(self, exchange: Exchange, kernel: Kernel, listener: Listener) -> None:
+    def __init__(
+        self, exchange: Exchange, kernel: Kernel, listener: Listener, *, quiet: bool = False
+    ) -> None:
         self._exchange = exchange
         self._kernel = kernel
         self._listener = listener
+        self._quiet = quiet
         self._thread: Thread | None = None
+        self._pins: dict[str, Pinned] = {}
         self.tid: Tid = exchange.tid
 
     def is_waiting(self) -> bool:
@@ -112,7 +123,89 @@ class Target:
             KernelError: The supervisor has no ptrace rights over it.
         """
         self._exchange.memory_read = True
-        return self._open().resolve(path, dirfd=dirfd, follow=follow, in_root=in_root)
+        resolve = RESOLVE_IN_ROOT if in_root else 0
+        pinned = self._open().pin(Spot(path, dirfd, follow, resolve=resolve, empty=True))
+        try:
+            return pinned.text
+        finally:
+            pinned.close()
+
+    def pin(self, argument: str, spot: Spot) -> str:
+        """Tell what a path argument of the call names, and hold it; marks the call.
+
+        What is performed afterwards is done to that very thing, whatever its name means by then.
+
+        Args:
+            argument: Its name.
+            spot: How it is looked up, as :func:`unotify.calls.lookups.spot_of` tells.
+
+        Raises:
+            Refused: The kernel would refuse the path too; propagates as its errno.
+            TargetGone: It does not wait any more.
+            KernelError: The supervisor has no ptrace rights over it.
+        """
+        self._exchange.memory_read = True
+        if argument not in self._pins:
+            self._pins[argument] = self._open().pin(spot)
+        return self._pins[argument].text
+
+    def act(self, act: Act, *, pinned: Collection[str] = ()) -> Done:
+        """Do *act* as the target would; for :meth:`unotify.calls.Call.perform`.
+
+        Args:
+            act: What.
+            pinned: Arguments whose :meth:`pin` is used, if there is one.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            TargetError: It cannot be done; propagates as its errno.
+        """
+        pins = {name: pin for name, pin in self._pins.items() if name in pinned}
+        return self._open().act(act, pins)
+
+    def perform(
+        self, call: Call, *, as_supervisor: bool = False, replaced: Mapping[str, bytes]
+    ) -> Reply:
+        """Do *call* in the target's place; see :meth:`unotify.calls.Call.perform`."""
+        return perform(call, self, as_supervisor=as_supervisor, replaced=replaced)
+
+    @property
+    def credentials(self) -> Any:
+        """Its ids, groups, capabilities and umask: a `unotify.kernel.rights.Rights`."""
+        return self._open().rights()
+
+    @property
+    def umask(self) -> int:
+        """The bits that its new files do not get."""
+        return int(self._open().rights().umask)
+
+    @property
+    def argv(self) -> tuple[bytes, ...]:
+        """The arguments of its program, which it may rewrite."""
+        return self._open().argv()
+
+    @property
+    def namespaces(self) -> dict[str, int]:
+        """The inode numbers of its namespaces, by their kind: ``user``, ``mnt``, ``pid`` ..."""
+        return self._open().namespaces()
+
+    @property
+    def cwd(self) -> str:
+        """Its current directory, as seen from its root."""
+        return self._here("cwd")
+
+    @property
+    def root(self) -> str:
+        """Its root directory, as seen from the supervisor's."""
+        return self._here("root")
+
+    def _here(self, name: str) -> str:
+        return self._open().directory(name)
+
+    def fd_flags(self, fd: int) -> int:
+        """The flags of its descriptor *fd*, O_CLOEXEC among them; -1 if it has none."""
+        self._exchange.memory_read = True
+        return self._open().fd_flags(fd)
 
     def kill(self) -> None:
         """Kill its process.
@@ -168,11 +261,30 @@ class Target:
 
         Without WAIT_KILLABLE_RECV the call may have been interrupted since the
         last check, and the address reused for something else.
+
+        Raises:
+            Unsupported: The filter was installed without it, or nobody knows.
+            BadAddress: It could not write there itself.
+            TargetGone: It does not wait any more.
         """
+        self.require_quiet()
         self._open().memory.write(address, data)
+
+    def require_quiet(self) -> None:
+        """Raise :exc:`Unsupported` where writing to its memory is not defensible (M8)."""
+        if not self._quiet:
+            raise Unsupported(
+                "wait-killable-recv",
+                "seccomp(2)",
+                "an answer in the target's memory needs a filter with WAIT_KILLABLE_RECV (M8)",
+                hint="Linux 5.19 has it; of an attached listener say attach(wait_killable=True)",
+            )
 
     def close(self) -> None:
         """Free what it holds; the supervisor does this when the call is over."""
+        pins, self._pins = self._pins, {}
+        for pinned in pins.values():
+            pinned.close()
         if self._thread is not None:
             self._thread.close()
             self._thread = None

@@ -32,7 +32,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 KNOWN = {
     *("$schema", "$defs", "$ref", "title", "description", "type", "const", "enum", "anyOf"),
     *("pattern", "minLength", "minimum", "maximum", "items", "minItems", "properties"),
-    *("required", "additionalProperties", "propertyNames", "if", "then"),
+    *("required", "additionalProperties", "propertyNames", "if", "then", "examples"),
 }
 
 
@@ -138,7 +138,7 @@ def test_the_loader_takes_every_key_of_a_rule(key: str) -> None:
 
 def example(parameter: Parameter) -> object:
     """A value for it."""
-    choice = parameter.choices[0] if parameter.choices else "x"
+    choice = parameter.choices[0] if parameter.choices else parameter.example or "x"
     return {
         "string": choice,
         "strings": ["x"],

@@ -32,10 +32,10 @@ class Rig:
         """The one that was made last."""
         return self.supervisors[-1]
 
-    def attach(self) -> None:
+    def attach(self, *, wait_killable: bool = False) -> None:
         """Let it serve the listener."""
         if self.listener not in self.supervisor._readers.sources:
-            self.supervisor.attach(self.listener)
+            self.supervisor.attach(self.listener, wait_killable=wait_killable)
 
     def notify(self, call: str | int, *args: int, **options: Any) -> Pending:
         """A target makes a call; it is served at once where there are no threads."""

@@ -216,9 +216,9 @@ def test_a_verb_may_hold(rig: Rig) -> None:
 def test_a_verb_without_a_handler_is_refused_at_the_start(embedded: Rig) -> None:
     """Naming rule, verb and place; no program starts."""
     place = Place("p.toml", 4, 1)
-    made = policy(rule("openat", act("inject"), name="hosts", place=place))
+    made = policy(rule("openat", act("enchant"), name="hosts", place=place))
     supervisor = embedded.supervise(policy=made)
-    with pytest.raises(PolicyError, match=r'"hosts" says "inject"') as caught:
+    with pytest.raises(PolicyError, match=r'"hosts" says "enchant"') as caught:
         supervisor.popen(["true"])
     assert (caught.value.source, caught.value.line) == ("p.toml", 4)
     assert "add_verb" in (caught.value.hint or "")

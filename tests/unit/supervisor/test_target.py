@@ -7,17 +7,18 @@ import pytest
 from tests.unit.supervisor.rig import Rig
 from unotify.abi.types import Address
 from unotify.calls import Getpid
-from unotify.errors import BadAddress, TargetGone
+from unotify.errors import BadAddress, TargetGone, Unsupported
 from unotify.protocol import Fail, Return
 from unotify.supervisor import Target
 
 PATH = 0x1000
 
 
-def during(rig: Rig, act: Any, *, tid: int = 100) -> Any:
+def during(rig: Rig, act: Any, *, tid: int = 100, quiet: bool = True) -> Any:
     """The result of *act* with the call, in a handler."""
     results: list[Any] = []
     supervisor = rig.supervise()
+    rig.attach(wait_killable=quiet)
 
     @supervisor.on(Getpid)
     def handler(call: Any) -> Return:
@@ -60,6 +61,17 @@ def test_writing(embedded: Rig) -> None:
 
     during(embedded, act)
     assert embedded.kernel.memory.pieces[PATH] == b"new"
+
+
+def test_writing_to_who_may_be_interrupted(embedded: Rig) -> None:
+    """M8: refused where a signal may end the call, or nobody knows."""
+
+    def act(call: Any) -> None:
+        with pytest.raises(Unsupported, match="WAIT_KILLABLE_RECV"):
+            call.caller.write(Address(PATH), b"new")
+
+    during(embedded, act, quiet=False)
+    assert PATH not in embedded.kernel.memory.pieces
 
 
 def test_one_thread_is_opened_once_and_closed(rig: Rig) -> None:

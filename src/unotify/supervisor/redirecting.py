@@ -1,0 +1,87 @@
+"""What a policy's redirect puts in the place of a path or an address."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from unotify.abi.model import Role
+from unotify.calls import Call, Inet6Address, InetAddress
+from unotify.calls.replacing import encoded
+from unotify.errors import Refused
+from unotify.policy.redirections import Endpoint, endpoint, ports
+
+__all__ = ["replacements"]
+
+
+def replacements(call: Call, parameters: Mapping[str, Any]) -> dict[str, bytes]:
+    """The arguments to perform *call* with, by name.
+
+    Args:
+        call: What the target asked for.
+        parameters: The verb's: ``path`` and ``from``, ``address`` and ``ports``.
+
+    Raises:
+        Refused: What the target asked for is outside of what is mapped.
+        TargetError: It cannot be read.
+    """
+    made: dict[str, bytes] = {}
+    if "path" in parameters:
+        made |= _paths(call, parameters["path"], parameters.get("from"))
+    if "address" in parameters:
+        made["address"] = _address(call, parameters["address"], parameters.get("ports"))
+    return made
+
+
+def _paths(call: Call, to: str, start: str | None) -> dict[str, bytes]:
+    names = [spec.name for spec in call.spec.args if spec.role is Role.PATH]
+    if start is None:
+        return {names[0]: os.fsencode(to)}
+    made = {}
+    for name in names:
+        path: Any = getattr(call, name)
+        if path is not None and path.is_relative_to(start):
+            rest = path.raw[_length(path.raw, start) :]
+            made[name] = os.fsencode(to).rstrip(b"/") + rest or b"/"
+    if not made:
+        raise Refused(f"{call.call_name}: no path of it is below {start}", errno=errno.EACCES)
+    return made
+
+
+def _length(raw: bytes, start: str) -> int:
+    """How much of *raw* spells *start*, of which it has all the parts."""
+    at = 0
+    for part in os.fsencode(start).split(b"/"):
+        if part and part != b".":
+            at = raw.index(part, at) + len(part)
+    return at
+
+
+def _address(call: Call, to: str, mapped: str | None) -> bytes:
+    target = endpoint(to)
+    if target.path is not None:
+        return encoded(target.path)
+    if call.call_name in ("sendmsg", "sendmmsg"):
+        raise Refused(f"{call.call_name} is not redirected by port", errno=errno.EACCES)
+    address: Any = call.address  # type: ignore[attr-defined]
+    if not isinstance(address, InetAddress | Inet6Address):
+        raise Refused(f"{call.call_name}: not an IP address", errno=errno.EAFNOSUPPORT)
+    return _to(address, target, mapped)
+
+
+def _to(address: InetAddress | Inet6Address, target: Endpoint, mapped: str | None) -> bytes:
+    port = address.port if target.first is None else target.first
+    if mapped is not None and target.first is not None:
+        first, last = ports(mapped)
+        if not first <= address.port <= last:
+            raise Refused(f"port {address.port} is not in {mapped}", errno=errno.EACCES)
+        port = target.first + address.port - first
+    ip = target.ip or address.ip
+    if ip.version == 6:
+        return encoded((str(ip), port))
+    if isinstance(address, Inet6Address):
+        # An IPv6 socket reaches IPv4 hosts by mapped addresses.
+        return encoded((f"::ffff:{ip}", port))
+    return encoded((str(ip), port))
