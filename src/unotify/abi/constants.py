@@ -11,7 +11,6 @@ choice returns a plain int for a value that has none.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from enum import KEEP, IntEnum, IntFlag
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any, Self
 from unotify.abi import seccomp
 from unotify.abi._constants import TEXT
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 
 __all__ = ["Choice", "Flags"]
 
@@ -155,10 +155,9 @@ def __getattr__(name: str) -> Any:
     if name in _ELSEWHERE:
         return getattr(seccomp, name)
     if name not in _rows() or "@" in name:
-        near = difflib.get_close_matches(name, _classes(), 1)
+        near = nearest(name, _classes())
         raise AttributeError(
-            f"there is no class of constants {name!r}"
-            + (f"; did you mean {near[0]}?" if near else "")
+            f"there is no class of constants {name!r}" + (f"; {near}" if near else "")
         )
     kind, members = _rows()[name]
     base: Any = Choice if kind == "enum" else Flags

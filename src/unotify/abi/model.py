@@ -16,7 +16,6 @@ argument in two registers (B6), which `spec` works out.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -24,6 +23,7 @@ from functools import cache
 from typing import Final
 
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.abi.tables import MULTIPLEXERS
 from unotify.errors import UnknownName
 
@@ -300,10 +300,7 @@ def spec(name: str, arch: Arch | None = None) -> CallSpec:
     rows = _rows()
     row = rows.get(name)
     if row is None or "@" in name:
-        near = difflib.get_close_matches(name, names(), n=1)
-        raise UnknownName(
-            f"no system call is named {name!r}", hint=f"did you mean {near[0]}?" if near else None
-        )
+        raise UnknownName(f"no system call is named {name!r}", hint=nearest(name, names()))
     if arch is None:
         return _parse(name, row)
     found = _parse(name, rows.get(f"{name}@{arch.label}", row))

@@ -22,8 +22,9 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple, TypeAlias
 
+from unotify.abi.hints import nearest
 from unotify.abi.seccomp import BPF_MAXINSNS, DATA_MASK, Action
-from unotify.bpf.assembly_words import ERRNOS, Line, Spot, cut, near
+from unotify.bpf.assembly_words import ERRNOS, Line, Spot, cut
 from unotify.bpf.checker import check_program
 from unotify.bpf.disassembler import ALU, NEGATED, TESTS, field_name
 from unotify.bpf.instructions import Instruction, Op, Program
@@ -163,7 +164,9 @@ class _Unit:
     def _skipped(self, index: int, name: str, spot: Spot) -> int:
         """How many instructions are skipped on the way to a label."""
         if name not in self._labels:
-            unknown = UnknownName(f"there is no label {cut(name)}", hint=near(name, self._labels))
+            unknown = UnknownName(
+                f"there is no label {cut(name)}", hint=nearest(name, self._labels)
+            )
             raise self._placed(unknown, spot)
         there, _ = self._labels[name]
         wrong = None

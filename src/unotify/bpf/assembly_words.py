@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 from collections.abc import Iterable
@@ -10,9 +9,10 @@ from typing import Final, NamedTuple
 
 from unotify.abi import tables
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import PolicyError, UnknownName
 
-__all__ = ["ERRNOS", "Line", "Spot", "cut", "near"]
+__all__ = ["ERRNOS", "Line", "Spot", "cut"]
 
 _FULL: Final = 0xFFFFFFFF
 _SHOWN: Final = 40
@@ -202,14 +202,8 @@ class Line:
             source=self._source,
             line=line,
             column=column,
-            hint=near(word, names),
+            hint=nearest(word, names),
         )
-
-
-def near(word: str, names: Iterable[str]) -> str | None:
-    """A hint: the one of *names* that *word* may have been meant to be, or ``None``."""
-    found = difflib.get_close_matches(word[:_SHOWN], list(names), n=1)
-    return f"did you mean {found[0]}?" if found else None
 
 
 def cut(word: str) -> str:

@@ -6,9 +6,9 @@ file lists all of them, for editors and type checkers.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
+from unotify.abi.hints import nearest
 from unotify.calls.arguments import Argument
 from unotify.calls.call import Call, UnknownCall, call_class, class_for, class_name, class_names
 from unotify.calls.expressions import Condition, Where, as_where
@@ -47,10 +47,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     call = class_names().get(name)
     if call is None:
-        near = difflib.get_close_matches(name, class_names(), 1)
-        raise AttributeError(
-            f"no call has the class name {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-        )
+        near = nearest(name, class_names())
+        raise AttributeError(f"no call has the class name {name!r}" + (f"; {near}" if near else ""))
     globals()[name] = found = call_class(call)
     return found
 

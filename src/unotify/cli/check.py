@@ -173,8 +173,8 @@ def _as_json(reports: list[tuple[str, Policy | None, list[Finding]]], good: bool
 
 
 def _groups(names: tuple[str, ...], as_json: bool) -> int:
+    from unotify.abi.hints import nearest
     from unotify.policy.groups import GROUPS
-    from unotify.policy.problems import nearest
 
     for name in names:
         if name not in GROUPS:

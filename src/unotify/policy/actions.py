@@ -9,12 +9,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from unotify.abi import model
+from unotify.abi.hints import nearest
 from unotify.abi.model import Role
 from unotify.errors import Conflict, PolicyError
 from unotify.policy import redirections
 from unotify.policy.model import Policy, Verb, Verdict
 from unotify.policy.performing import unperformable
-from unotify.policy.problems import kind_of, listed, nearest, shown
+from unotify.policy.problems import kind_of, listed, shown
 
 __all__ = [
     "ACTIONS",

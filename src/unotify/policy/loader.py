@@ -15,12 +15,13 @@ from typing import Final
 
 from unotify.abi import tables
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import InvalidPolicy, PolicyError, UnknownName
 from unotify.policy.actions import misplaced
 from unotify.policy.conditions import Condition, Need, needs
 from unotify.policy.fields import ENDINGS, RULE, VERDICTS
 from unotify.policy.model import TRUE, Place, Policy, Rule, Verb, Verdict
-from unotify.policy.problems import Enough, Problems, Report, kind_of, nearest, shown
+from unotify.policy.problems import Enough, Problems, Report, kind_of, shown
 from unotify.policy.reading import Include, Part, Reader
 from unotify.policy.selecting import Item, Selector, combine
 from unotify.policy.toml_places import Path

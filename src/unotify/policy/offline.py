@@ -6,7 +6,6 @@ memory, and the typed call reads them there, as it would read a target's.
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 import re
 import shlex
@@ -17,6 +16,7 @@ from typing import Final
 
 from unotify.abi import model
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.abi.model import ArgSpec, CallSpec, Role
 from unotify.abi.structs import NOTIF
 from unotify.abi.types import Address
@@ -110,12 +110,10 @@ class OfflineFacts:
         self._known = dict(known)
         for name in known:
             if name not in _KNOWN and not re.fullmatch(r"fd:\d+", name):
-                near = difflib.get_close_matches(name, _KNOWN, 1)
                 raise UnknownName(
                     f"no fact is named {name!r}",
-                    hint=f"did you mean {near[0]}?"
-                    if near
-                    else f"there are {', '.join(_KNOWN)}, and fd:N for a descriptor",
+                    hint=nearest(name, _KNOWN)
+                    or f"there are {', '.join(_KNOWN)}, and fd:N for a descriptor",
                 )
         for name in ("uid", "gid", "pid", "tid"):
             if name in known and not known[name].isdecimal():
@@ -298,10 +296,9 @@ def _constant(word: str, enum: str | None, arch: Arch, what: str) -> int:
     kinds = homes().get(word, ())
     if not kinds:
         own = members(enum) if enum and any(enum in found for found in homes().values()) else ()
-        near = difflib.get_close_matches(word, list(own) or list(homes()), 1)
         raise UnknownName(
             f"{what}: there is no number and no constant {word!r}",
-            hint=f"did you mean {near[0]}?" if near else "numbers are 10, 0xa or 0o12",
+            hint=nearest(word, list(own) or list(homes())) or "numbers are 10, 0xa or 0o12",
         )
     kind = enum if enum in kinds else kinds[0]
     number = spelling(kind, arch).number(members(kind)[word])

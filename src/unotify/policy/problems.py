@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
+from unotify.abi.hints import nearest
 from unotify.errors import PolicyError, UnknownName
 from unotify.policy.model import Place
 from unotify.policy.toml_places import Path, Places, Spot
 
-__all__ = ["Enough", "Problems", "Report", "kind_of", "listed", "nearest", "shown"]
+__all__ = ["Enough", "Problems", "Report", "kind_of", "listed", "shown"]
 
 _SHOWN = 60
 _MOST = 500
@@ -109,16 +109,6 @@ class Report:
         """Where the table or key at *path* stands."""
         spot = self.places.key(path)
         return Place(self.source, spot.line, spot.column)
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """A hint: the name that *name* may have been meant to be, or ``None``."""
-    # A name that long is none, and comparing it takes its time.
-    names = list(names)
-    found = difflib.get_close_matches(name[:_SHOWN], names, n=1)
-    if not found and len(name) > 2:
-        found = [longer for longer in names if longer.startswith(name)]
-    return f"did you mean {found[0]}?" if found else None
 
 
 def listed(names: Iterable[str], last: str = "and") -> str:

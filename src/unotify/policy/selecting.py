@@ -10,9 +10,10 @@ from typing import Final
 
 from unotify.abi import model
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import PolicyError, UnknownName
 from unotify.policy.groups import GROUPS
-from unotify.policy.problems import nearest, shown
+from unotify.policy.problems import shown
 
 __all__ = ["ITEM", "Item", "Selector", "combine", "expand"]
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from unotify.abi.hints import nearest
 from unotify.abi.refusals import REASONS
 from unotify.errors import PolicyError, UnknownName
 from unotify.policy.actions import ACTIONS, ERRNOS, KINDS, Action, Parameter
 from unotify.policy.model import Verb, Verdict
-from unotify.policy.problems import kind_of, listed, nearest, shown
+from unotify.policy.problems import kind_of, listed, shown
 
 __all__ = ["VERBS", "Plain", "verdict"]
 

@@ -11,10 +11,11 @@ from types import MappingProxyType
 from typing import Final
 
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import UnknownName
 from unotify.policy.foreign import kafel, minijail, strace, systemd
 from unotify.policy.oci.importing import Imported
-from unotify.policy.problems import listed, nearest
+from unotify.policy.problems import listed
 
 __all__ = ["FORMATS", "import_list"]
 

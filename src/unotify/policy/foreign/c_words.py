@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from unotify.abi.hints import nearest
 from unotify.bpf import CompareOp
 from unotify.errors import UnknownName
 from unotify.policy import spelling
 from unotify.policy.conditions import All, Any, Condition, Constant, Negation
 from unotify.policy.foreign.making import fail
 from unotify.policy.model import TRUE, Place
-from unotify.policy.problems import nearest, shown
+from unotify.policy.problems import shown
 from unotify.policy.raw import raw_test
 
 __all__ = ["Token", "Words", "constant", "tokens"]

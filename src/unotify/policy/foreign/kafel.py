@@ -12,13 +12,14 @@ from typing import Final
 
 from unotify.abi import model
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import UnknownName
 from unotify.policy.conditions import Condition
 from unotify.policy.foreign.c_words import Token, Words, tokens
 from unotify.policy.foreign.making import Making, fail
 from unotify.policy.model import TRUE, Place, Verb, Verdict
 from unotify.policy.oci.importing import Imported
-from unotify.policy.problems import listed, nearest, shown
+from unotify.policy.problems import listed, shown
 
 __all__ = ["read"]
 

@@ -10,12 +10,13 @@ from typing import NoReturn
 
 from unotify.abi import model
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import PolicyError, UnknownName
 from unotify.policy.conditions import Condition
 from unotify.policy.loader import COMPAT
 from unotify.policy.model import TRUE, Place, Policy, Rule, Verdict
 from unotify.policy.oci.importing import Imported
-from unotify.policy.problems import listed, nearest, shown
+from unotify.policy.problems import listed, shown
 
 __all__ = ["Making", "compat", "errno_of", "fail"]
 

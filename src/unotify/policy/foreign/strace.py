@@ -14,13 +14,14 @@ from typing import Final
 
 from unotify.abi import model
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.abi.model import CallSpec, Role
 from unotify.errors import PolicyError, UnknownName
 from unotify.policy.foreign.making import Making, compat, errno_of, fail
 from unotify.policy.groups import GROUPS
 from unotify.policy.model import Place, Verb, Verdict
 from unotify.policy.oci.importing import Imported
-from unotify.policy.problems import listed, nearest, shown
+from unotify.policy.problems import listed, shown
 
 __all__ = ["read"]
 

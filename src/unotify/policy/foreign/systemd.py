@@ -14,12 +14,13 @@ from errno import ENOSYS
 from typing import Final
 
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import PolicyError, UnknownName
 from unotify.policy.foreign.making import Making, compat, errno_of, fail
 from unotify.policy.groups import GROUPS
 from unotify.policy.model import Place, Verb, Verdict
 from unotify.policy.oci.importing import Imported
-from unotify.policy.problems import nearest, shown
+from unotify.policy.problems import shown
 from unotify.policy.selecting import expand
 
 __all__ = ["read"]

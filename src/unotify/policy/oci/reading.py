@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.errors import InvalidPolicy, PolicyError, UnknownName
 from unotify.policy.model import Place, Verb, Verdict
 from unotify.policy.oci.json_places import Path, Places, parse, spelled
@@ -28,7 +29,7 @@ from unotify.policy.oci.words import (
     NOT_HERE,
     OPERATORS,
 )
-from unotify.policy.problems import kind_of, listed, nearest, shown
+from unotify.policy.problems import kind_of, listed, shown
 
 __all__ = ["Argument", "Entry", "Filter", "Profile", "read"]
 

@@ -22,6 +22,7 @@ from typing import Any as Anything
 from typing import Final
 
 from unotify.abi.arch import Arch
+from unotify.abi.hints import nearest
 from unotify.abi.model import ArgSpec, Role
 from unotify.bpf import CompareOp
 from unotify.errors import NotExpressible, UnknownName
@@ -30,7 +31,6 @@ from unotify.policy.model import Place
 from unotify.policy.where import looks
 from unotify.policy.where.functions import Functions
 from unotify.policy.where.looks import Seen
-from unotify.policy.where.names import nearest
 from unotify.policy.where.reading import Reader
 from unotify.policy.where.registers import Register, compare, fits
 from unotify.policy.where.values import TESTS

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from unotify.abi import constants
 
-__all__ = ["constant_of", "known", "nearest"]
+__all__ = ["constant_of", "known"]
 
 
 @cache
@@ -37,13 +36,3 @@ def constant_of(name: str, kind: Any) -> int | None:
     """The value of *name*, first of all in *kind*, the constants that belong to an argument."""
     member = getattr(kind, "__members__", {}).get(name) if kind is not None else None
     return int(member) if member is not None else known().get(name)
-
-
-def nearest(name: str, words: Iterable[str]) -> str | None:
-    """A hint with the word that *name* was probably meant to be."""
-    choices = list(words)
-    by_fold = {word.casefold(): word for word in choices}
-    near = by_fold.get(name.casefold())
-    if near is None:
-        near = next(iter(difflib.get_close_matches(name, choices, n=1)), None)
-    return f"did you mean {near}?" if near else None

@@ -9,6 +9,7 @@ from typing import Any as Anything
 from typing import Final
 
 from unotify.abi import constants, model
+from unotify.abi.hints import nearest
 from unotify.abi.model import ArgSpec, Role
 from unotify.calls import call_class
 from unotify.calls.structs import LAYOUTS
@@ -16,7 +17,7 @@ from unotify.errors import UnknownName
 from unotify.policy.conditions import Facts, Need
 from unotify.policy.where import looks
 from unotify.policy.where.looks import Seen
-from unotify.policy.where.names import constant_of, known, nearest
+from unotify.policy.where.names import constant_of, known
 from unotify.policy.where.reading import Reader
 from unotify.policy.where.registers import Register, fits
 
