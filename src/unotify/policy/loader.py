@@ -8,7 +8,7 @@ leave out what is wrong, and go on with what does not depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
@@ -319,28 +319,22 @@ class _Builder:
             return {}
         start = report.places.text(path)[0]
         place = Place(report.source, start.line, start.column)
-        found: dict[str, Condition] = {}
-        for archs, names in self._by_architecture(calls).items():
-            try:
-                found |= bind(where, names, sets=self._values, architectures=archs, place=place)
-            except PolicyError as error:
-                problems = error.problems if isinstance(error, InvalidPolicy) else (error,)
-                for problem in problems:
-                    report.within(path, start, problem)
-                return {}
+        archs = {call: self._archs_of(call, only) for call, only in calls.items()}
+        try:
+            found = bind(where, calls, sets=self._values, architectures=archs, place=place)
+        except PolicyError as error:
+            problems = error.problems if isinstance(error, InvalidPolicy) else (error,)
+            for problem in problems:
+                report.within(path, start, problem)
+            return {}
         return {call: condition for call, condition in found.items() if condition != TRUE}
 
-    def _by_architecture(
-        self, calls: Mapping[str, frozenset[Arch] | None]
-    ) -> dict[tuple[Arch, ...], list[str]]:
-        """Which calls mean something on the same of the policy's architectures."""
-        found: dict[tuple[Arch, ...], list[str]] = {}
-        for call, only in calls.items():
-            asked = [arch for arch in self._architectures if only is None or arch in only]
-            there = [arch for arch in asked if tables.number(call, arch) is not None]
-            # One that is nowhere is checked all the same; it may be part of a multiplexer (B6).
-            found.setdefault(tuple(there or asked or self._architectures), []).append(call)
-        return found
+    def _archs_of(self, call: str, only: frozenset[Arch] | None) -> Sequence[Arch]:
+        """On which of the policy's architectures a condition of *call* has to mean something."""
+        asked = [arch for arch in self._architectures if only is None or arch in only]
+        there = [arch for arch in asked if tables.number(call, arch) is not None]
+        # One that is nowhere is checked all the same; it may be part of a multiplexer (B6).
+        return there or asked or self._architectures
 
     def _look_first(
         self,

@@ -15,6 +15,7 @@ from unotify.calls.sockaddr import Inet6Address, InetAddress, UnixAddress
 from unotify.calls.structs import OpenHow
 from unotify.errors import NotExpressible, PolicyError, UnknownName
 from unotify.policy.conditions import Condition, Facts, Need, RegisterTest, holds, judge, needs
+from unotify.policy.loader import load
 from unotify.policy.model import Place
 from unotify.policy.where import bind
 
@@ -187,6 +188,46 @@ def test_counters() -> None:
     assert three(bind("nth(3)", ["getppid"])["getppid"]) == [False, False, True, False]
     assert three(bind("every(2)", ["getppid"])["getppid"]) == [False, True, False, True]
     assert len(counts) == 2
+
+
+def test_a_counter_is_one_for_all_calls_of_a_rule() -> None:
+    """What is written once counts once, whichever of the rule's calls is made, and on any ABI."""
+    text = """
+    version = 1
+    default = "allow"
+    architectures = ["x86_64", "aarch64"]
+
+    [[rule]]
+    calls = ["mkdir", "mkdirat", "open@x86_64"]
+    where = "every(2) or nth(3)"
+    do = { fail = "EIO" }
+    """
+    keys: list[str] = []
+
+    def count(key: str, scope: str) -> int:
+        keys.append(key)
+        return 1
+
+    seen = cast(Facts, SimpleNamespace(count=count))
+    (rule,) = load(text).rules
+    for call in ("mkdir", "mkdirat", "open"):
+        assert not holds(rule.condition(call), X86, [0] * 6, seen)
+    assert len(keys) == 6
+    assert len(set(keys)) == 2
+
+
+def test_counters_of_two_readings_are_two() -> None:
+    """The same text that is read twice, for two policies, counts apart."""
+    keys: list[str] = []
+
+    def count(key: str, scope: str) -> int:
+        keys.append(key)
+        return 1
+
+    seen = cast(Facts, SimpleNamespace(count=count))
+    for _ in range(2):
+        holds(bind("nth(3)", ["close"])["close"], X86, [0] * 6, seen)
+    assert len(set(keys)) == 2
 
 
 def test_sets() -> None:

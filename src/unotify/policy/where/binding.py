@@ -56,7 +56,7 @@ def bind(
     calls: Iterable[str],
     *,
     sets: Mapping[str, frozenset[object]] = MappingProxyType({}),
-    architectures: Sequence[Arch] = (),
+    architectures: Sequence[Arch] | Mapping[str, Sequence[Arch]] = (),
     place: Place = _NOWHERE,
 ) -> dict[str, Condition]:
     """Read *text* and say what it means for each of *calls*.
@@ -65,7 +65,8 @@ def bind(
         text: The expression; line breaks count as spaces.
         calls: The kernel's names.
         sets: Values by the name of their set.
-        architectures: Those that the condition must have a meaning on.
+        architectures: Those that the condition must have a meaning on; for all calls or
+            for each.
         place: Where the first character of *text* stands.
 
     Raises:
@@ -75,12 +76,15 @@ def bind(
     """
     reader = Reader(text, place)
     body = reader.parse()
+    # A counter stands in one place of one text: it is the same for all calls.
     key = f"{place}#{next(_numbers)}"
     found: dict[str, Condition] = {}
     for name in calls:
         binder = _Binder(reader, name, sets, key)
         found[name] = binder.condition(body)
-        binder.lower_all(architectures)
+        binder.lower_all(
+            architectures[name] if isinstance(architectures, Mapping) else architectures
+        )
     return found
 
 

@@ -67,7 +67,7 @@ class Values:
         self._spec = model.spec(call)
         self._class = call_class(call)
         self._sets = sets
-        self._key = f"{key}/{call}"
+        self._key = key
         self._made: list[tuple[ast.expr, Anything]] = []
 
     # -- values -------------------------------------------------------------------
