@@ -109,10 +109,19 @@ def test_flags_are_translated() -> None:
         ('address.path == "/run/x"', UnixAddress(b"/run/x"), True),
         ('address.abstract == "bus"', UnixAddress(None, b"bus"), True),
         ("address.port in (80, 443)", InetAddress(ip_address("1.1.1.1"), 443), True),
+        ("address.port not in (80, 443)", InetAddress(ip_address("1.1.1.1"), 80), False),
+        ("address.port not in (80, 443)", InetAddress(ip_address("1.1.1.1"), 81), True),
+        ("address.port not in (80, 443)", UnixAddress(b"/x"), False),
+        ("not address.port in (80, 443)", UnixAddress(b"/x"), True),
+        ("not address.port == 80", UnixAddress(b"/x"), True),
+        ("not address.port != 80", UnixAddress(b"/x"), True),
+        ('address.ip not in cidr("10.0.0.0/8")', InetAddress(ip_address("11.1.2.3"), 1), True),
+        ('address.ip not in cidr("10.0.0.0/8")', UnixAddress(b"/x"), False),
+        ('address.path not in ("/a", "/b")', InetAddress(ip_address("1.1.1.1"), 1), False),
     ],
 )
 def test_addresses(where: str, address: Any, expected: bool) -> None:
-    """A part that an address of this family does not have makes the test false."""
+    """What an address of this family does not have makes a comparison false, `not in` as well."""
     assert looked(where, "connect", facts(address=address)) is expected
 
 
@@ -157,6 +166,11 @@ def test_null_matches_nothing() -> None:
     """A NULL path is neither equal to anything nor unequal."""
     assert not looked('source == "x"', "mount", facts(source=None))
     assert not looked('source != "x"', "mount", facts(source=None))
+    assert not looked('source not in ("x", "y")', "mount", facts(source=None))
+    assert not looked('"x" in argv', "execve", facts(argv=None))
+    assert not looked('"x" not in argv', "execve", facts(argv=None))
+    assert looked('"x" not in argv', "execve", facts(argv=()))
+    assert looked('not under(source, "/x")', "mount", facts(source=None))
 
 
 def needed(where: str, call: str) -> frozenset[Need]:

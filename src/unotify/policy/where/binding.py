@@ -8,7 +8,8 @@ it stands.
 
 Terms. An argument has its name in the manual page. A flag word and a mask are true if
 a bit is set. What a call of this kind does not have (the port of a unix address, a
-NULL path) makes the test false.
+NULL path) makes a comparison false, be it ``==``, ``!=``, ``in`` or ``not in``, and a test
+such as ``under()`` too. ``not`` is about a whole condition, and turns round whatever it is.
 """
 
 from __future__ import annotations
@@ -142,8 +143,7 @@ class _Binder(Functions):
 
     def _compare(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Condition:
         if isinstance(op, ast.In | ast.NotIn):
-            found = self._within(node, left, right)
-            return Negation(found) if isinstance(op, ast.NotIn) else found
+            return self._within(node, left, right, isinstance(op, ast.In))
         sign = _SIGNS.get(type(op))
         if sign is None:
             raise self._wrong(node, "`is` compares Python objects", hint="use == or !=")
@@ -213,7 +213,7 @@ class _Binder(Functions):
 
     # -- in -----------------------------------------------------------------------
 
-    def _within(self, node: ast.expr, left: ast.expr, right: ast.expr) -> Condition:
+    def _within(self, node: ast.expr, left: ast.expr, right: ast.expr, wanted: bool) -> Condition:
         written = self._reader.written(node)
         arguments = {spec.name for spec in self._spec.args}
         if isinstance(right, ast.Name) and right.id in arguments - self._sets.keys():
@@ -224,7 +224,7 @@ class _Binder(Functions):
                 if not isinstance(word, str):
                     raise self._wrong(left, f"{right.id} has texts, and this is none")
                 one = value.then(value.text, "number", lambda found: int(word in found))
-                return looks.compare(one, "!=", 0, written)
+                return looks.compare(one, "==", int(wanted), written)
         found = self._value(left, right)
         values, networks = self._members(right, left)
         if not values and not networks:
@@ -234,13 +234,14 @@ class _Binder(Functions):
                 raise self._wrong(right, f"{found} is a number, not an IP address")
             for value in values:
                 self._check_number(right, found, value)
-            return self._register(node, found, CompareOp.EQ, sorted(set(values)))
+            among = self._register(node, found, CompareOp.EQ, sorted(set(values)))
+            return among if wanted else Negation(among)
         if not isinstance(found, Seen):
             raise self._wrong(left, "a constant is tested", hint="test an argument")
         if networks and found.kind != "ip":
             raise self._wrong(right, f"{found.text} is no IP address", hint="use address.ip")
         fitting = frozenset(self._fitting(right, found, value) for value in values)
-        return looks.contains(found, fitting, networks, written)
+        return looks.contains(found, fitting, networks, written, wanted=wanted)
 
     def _members(
         self, node: ast.expr, partner: ast.expr

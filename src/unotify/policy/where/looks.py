@@ -91,15 +91,23 @@ def compare(seen: Seen, op: str, value: Any, written: str) -> Look:
 
 
 def contains(
-    seen: Seen, values: frozenset[Any], networks: tuple[Network, ...], written: str
+    seen: Seen,
+    values: frozenset[Any],
+    networks: tuple[Network, ...],
+    written: str,
+    *,
+    wanted: bool = True,
 ) -> Look:
-    """Whether it is one of *values*, or an address in one of *networks*."""
+    """Whether it is one of *values*, or an address in one of *networks*.
+
+    Without *wanted* whether it is none of them. Either is false where there is nothing.
+    """
 
     def check(facts: Facts) -> bool:
         found = seen.get(facts)
         if found is None:
             return False
-        return found in values or (bool(networks) and _within(found, networks))
+        return (found in values or (bool(networks) and _within(found, networks))) is wanted
 
     return Look(written, seen.need, check)
 
