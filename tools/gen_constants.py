@@ -5,7 +5,7 @@ Usage: ``python -m tools.gen_constants [--headers DIR] [--scratch DIR] [--accept
 ``tools/data/constants.txt`` says which names of which kernel header belong to
 which class; the values come from the headers of Debian's ``linux-libc-dev``, for
 each architecture. Those of x86-64 are the generic ones; what another
-architecture spells differently is noted beside them.
+architecture spells differently is noted beside them, and what it has no name for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.cpp import Headers
 from tools.debian import SUITES, Archive
 from tools.gen_calls import ABIS, PACKAGE, Abi, headers_of
 
-__all__ = ["OUTPUT", "SPEC", "STUB", "generate"]
+__all__ = ["OUTPUT", "SPEC", "STUB", "Table", "generate"]
 
 SPEC = Path(__file__).parent / "data/constants.txt"
 OUTPUT = Path(__file__).parent.parent / "src/unotify/abi/_constants.py"
@@ -35,12 +35,36 @@ _MODULE = '''\
 
 from typing import Final
 
-__all__ = ["TEXT"]
+__all__ = ["ABSENT", "TEXT"]
 
 TEXT: Final = """\\
 {text}"""
 """``class kind NAME=value ...``; ``class@architectures kind NAME=value ...`` where some differ."""
+
+ABSENT: Final = """\\
+{absent}"""
+"""``class@architectures NAME ...``: the headers of these do not have these names."""
 '''
+
+Table = dict[str, "Class"]
+"""By name."""
+
+
+@dataclass
+class Class:
+    """One class of names.
+
+    Attributes:
+        kind: As in the list.
+        generic: Names and values on x86-64.
+        deltas: By architecture what is spelled differently.
+        absent: By architecture what has no name.
+    """
+
+    kind: str
+    generic: dict[str, int]
+    deltas: dict[str, dict[str, int]]
+    absent: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -96,45 +120,58 @@ def values(row: Row, unpacked: Path, abi: Abi) -> dict[str, int]:
 def generate(unpacked: Path) -> tuple[str, str]:
     """Return the data module and the stub, from an unpacked ``linux-libc-dev``."""
     (usual,) = (abi for abi in ABIS if GENERIC in abi.labels)
-    table: dict[str, tuple[str, dict[str, int], dict[str, dict[str, int]]]] = {}
+    table: Table = {}
     for row in rows():
         generic = values(row, unpacked, usual)
         if not generic:
             raise SystemExit(f"{row.name}: no names found")
-        deltas = {}
+        made = table[row.name] = Class(row.kind, generic, {}, {})
         for abi in ABIS:
             theirs = values(row, unpacked, abi)
             delta = {n: v for n, v in theirs.items() if n in generic and generic[n] != v}
             if delta:
-                deltas.update(dict.fromkeys(abi.labels, delta))
-        table[row.name] = (row.kind, generic, deltas)
+                made.deltas.update(dict.fromkeys(abi.labels, delta))
+            absent = tuple(name for name in generic if name not in theirs)
+            if absent:
+                made.absent.update(dict.fromkeys(abi.labels, absent))
     return data_module(table), stub(table)
 
 
-def data_module(table: dict[str, tuple[str, dict[str, int], dict[str, dict[str, int]]]]) -> str:
+def data_module(table: Table) -> str:
     """The text of ``_constants.py``."""
-    lines = []
-    for name, (kind, generic, deltas) in sorted(table.items()):
-        lines.append(f"{name} {kind} {pairs(generic)}")
-        # One line for all architectures that differ in the same way.
-        alike: dict[str, list[str]] = {}
-        for label, delta in deltas.items():
-            alike.setdefault(pairs(delta), []).append(label)
-        lines += [f"{name}@{','.join(labels)} {kind} {text}" for text, labels in alike.items()]
-    return _MODULE.format(text="\n".join(lines) + "\n")
+    lines, absent = [], []
+    for name, made in sorted(table.items()):
+        lines.append(f"{name} {made.kind} {pairs(made.generic)}")
+        deltas = {label: pairs(delta) for label, delta in made.deltas.items()}
+        lines += [f"{name}@{archs} {made.kind} {text}" for archs, text in alike(deltas)]
+        missing = {label: " ".join(names) for label, names in made.absent.items()}
+        absent += [f"{name}@{archs} {text}" for archs, text in alike(missing)]
+    return _MODULE.format(text="\n".join([*lines, ""]), absent="\n".join([*absent, ""]))
 
 
-def read_text(text: str) -> dict[str, tuple[str, dict[str, int], dict[str, dict[str, int]]]]:
+def alike(texts: dict[str, str]) -> list[tuple[str, str]]:
+    """One line for all architectures that have the same text: their labels, and the text."""
+    found: dict[str, list[str]] = {}
+    for label, text in texts.items():
+        found.setdefault(text, []).append(label)
+    return [(",".join(labels), text) for text, labels in found.items()]
+
+
+def read_text(text: str, absent: str) -> Table:
     """Read what `data_module` wrote, so that a test can print it again."""
-    table: dict[str, tuple[str, dict[str, int], dict[str, dict[str, int]]]] = {}
+    table: Table = {}
     for line in text.splitlines():
         key, kind, *items = line.split(" ")
         members = {name: int(value, 0) for name, value in (item.split("=") for item in items)}
         name, _, archs = key.partition("@")
         if archs:
-            table[name][2].update(dict.fromkeys(archs.split(","), members))
+            table[name].deltas.update(dict.fromkeys(archs.split(","), members))
         else:
-            table[name] = (kind, members, {})
+            table[name] = Class(kind, members, {}, {})
+    for line in absent.splitlines():
+        key, *names = line.split(" ")
+        name, _, archs = key.partition("@")
+        table[name].absent.update(dict.fromkeys(archs.split(","), tuple(names)))
     return table
 
 
@@ -148,7 +185,7 @@ def spelled(value: int) -> str:
     return str(value) if value < 0 else f"0x{value:X}"
 
 
-def stub(table: dict[str, tuple[str, dict[str, int], dict[str, dict[str, int]]]]) -> str:
+def stub(table: Table) -> str:
     """The text of ``constants.pyi``."""
     lines = [
         "# Generated by tools/gen_constants.py; do not edit.",
@@ -172,9 +209,9 @@ def stub(table: dict[str, tuple[str, dict[str, int], dict[str, dict[str, int]]]]
         "    @classmethod",
         "    def to_abi(cls, value: int, arch: Arch) -> int: ...",
     ]
-    for name, (kind, generic, _) in sorted(table.items()):
-        lines += ["", f"class {name}({'Choice' if kind == 'enum' else 'Flags'}):"]
-        lines += [f"    {member} = {spelled(value)}" for member, value in generic.items()]
+    for name, made in sorted(table.items()):
+        lines += ["", f"class {name}({'Choice' if made.kind == 'enum' else 'Flags'}):"]
+        lines += [f"    {member} = {spelled(value)}" for member, value in made.generic.items()]
     return "\n".join([*lines, ""])
 
 
