@@ -23,7 +23,7 @@ from unotify.abi.types import Address
 from unotify.calls import Call, class_for
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import Error, NotExpressible, PathTooLong, PolicyError, UnknownName
-from unotify.policy.spelling import homes, members, spelling
+from unotify.policy.spelling import homes, members, native
 from unotify.protocol import Exchange
 
 __all__ = ["Memory", "OfflineFacts", "Unanswered", "call_of", "named", "pointers", "prepare"]
@@ -295,13 +295,13 @@ def _constant(word: str, enum: str | None, arch: Arch, what: str) -> int:
         return 0
     kinds = homes().get(word, ())
     if not kinds:
-        own = members(enum) if enum and any(enum in found for found in homes().values()) else ()
+        own = members(enum) if enum else ()
         raise UnknownName(
             f"{what}: there is no number and no constant {word!r}",
             hint=nearest(word, list(own) or list(homes())) or "numbers are 10, 0xa or 0o12",
         )
     kind = enum if enum in kinds else kinds[0]
-    number = spelling(kind, arch).number(members(kind)[word])
+    number = native(word, kind, arch)
     if number is None:
         raise NotExpressible(f"{what}: {arch.label} has no {word}")
     return number

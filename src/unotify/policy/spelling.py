@@ -2,8 +2,12 @@
 
 A policy uses the generic values, those of x86-64. Each architecture has its own
 spelling of some: a flag may be another bit there, and the bit that it has elsewhere
-may mean something else, or nothing. `Spelling` translates, and says too what an
-architecture has no spelling for.
+may mean something else, or nothing. `native` says what number a name stands for there,
+`Spelling` translates numbers; both say too what an architecture has no spelling for.
+
+What it rests on: the exported headers of each architecture. A name that these do not
+have does not exist there. Of ioctls only those are known that have one number almost
+everywhere, and nothing of those architectures that number terminals in their own way.
 """
 
 from __future__ import annotations
@@ -13,10 +17,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from unotify.abi._constants import TEXT
+from unotify.abi._constants import ABSENT, TEXT
 from unotify.abi.arch import Arch
 
-__all__ = ["Spelling", "homes", "members", "spelling", "value"]
+__all__ = ["Spelling", "field_of", "homes", "is_choice", "members", "native", "spelling", "value"]
 
 _ALL: Final = (1 << 64) - 1
 
@@ -26,6 +30,11 @@ SocketType SOCK_TYPE_MASK=0xf
 CloneFlags CSIGNAL=0xff
 FutexOperation FUTEX_CMD_MASK=0x7f
 Personality PER_MASK=0xff
+Operation SECCOMP_SET_MODE_STRICT=0 SECCOMP_SET_MODE_FILTER=1 SECCOMP_GET_ACTION_AVAIL=2
+Operation SECCOMP_GET_NOTIF_SIZES=3
+FilterFlag SECCOMP_FILTER_FLAG_TSYNC=1 SECCOMP_FILTER_FLAG_LOG=2 SECCOMP_FILTER_FLAG_SPEC_ALLOW=4
+FilterFlag SECCOMP_FILTER_FLAG_NEW_LISTENER=8 SECCOMP_FILTER_FLAG_TSYNC_ESRCH=0x10
+FilterFlag SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV=0x20
 descriptor AT_FDCWD=-100
 mode S_IFMT=0o170000 S_IFSOCK=0o140000 S_IFLNK=0o120000 S_IFREG=0o100000 S_IFBLK=0o60000
 mode S_IFDIR=0o40000 S_IFCHR=0o20000 S_IFIFO=0o10000 S_ISUID=0o4000 S_ISGID=0o2000 S_ISVTX=0o1000
@@ -44,6 +53,12 @@ ioctl FIONBIO=0x5421 TIOCNOTTY=0x5422 TIOCSETD=0x5423 TIOCGETD=0x5424 TIOCGSID=0
 ioctl FIONCLEX=0x5450 FIOCLEX=0x5451 FIOASYNC=0x5452 FICLONE=0x40049409 FS_IOC_GETFLAGS=0x80086601
 ioctl FS_IOC_SETFLAGS=0x40086602
 """
+
+_CHOICES: Final = ("Operation", "descriptor", "protocol", "ioctl")
+"""Of these, those that are one of several values."""
+
+_LONG_IOCTLS: Final = {"FS_IOC_GETFLAGS": 0x80046601, "FS_IOC_SETFLAGS": 0x40046602}
+"""Numbers that have the size of a long in them, as 32-bit ABIs spell them."""
 
 _OLD_IOCTLS: Final = ("ppc", "mips", "parisc", "sh4")
 """Architectures whose terminal ioctls have numbers of their own."""
@@ -72,9 +87,7 @@ def _kinds() -> dict[str, _Kind]:
             continue
         old = kinds.get(key)
         if old is None:
-            old = _Kind(
-                key in ("descriptor", "protocol", "ioctl"), 0o170000 if key == "mode" else 0, {}
-            )
+            old = _Kind(key in _CHOICES, 0o170000 if key == "mode" else 0, {})
         kinds[key] = _Kind(old.choice, old.field, {**old.members, **_values(rest)})
     return kinds
 
@@ -94,7 +107,21 @@ def _overrides() -> dict[tuple[str, str], dict[str, int]]:
         kind, at, archs = key.partition("@")
         for arch in archs.split(",") if at else ():
             found[kind, arch] = _values(rest)
+    for abi in Arch:
+        if abi.pointer == 4 and not abi.label.startswith(_OLD_IOCTLS):
+            found["ioctl", abi.label] = dict(_LONG_IOCTLS)
     return found
+
+
+@cache
+def _absent() -> frozenset[tuple[str, str, str]]:
+    """Names that do not exist: class, label of the architecture, and name."""
+    found = set()
+    for line in ABSENT.splitlines():
+        key, *names = line.split(" ")
+        kind, _, archs = key.partition("@")
+        found |= {(kind, arch, name) for arch in archs.split(",") for name in names}
+    return frozenset(found)
 
 
 @cache
@@ -117,6 +144,25 @@ def homes(name: str | None = None) -> Mapping[str, tuple[str, ...]]:
 def members(kind: str) -> Mapping[str, int]:
     """The names of a class, with their generic values."""
     return _kinds()[kind].members
+
+
+def is_choice(kind: str) -> bool:
+    """Whether what belongs to a class is one of several values, not a set of bits."""
+    return _kinds()[kind].choice
+
+
+def field_of(kind: str) -> tuple[int, str]:
+    """The bits of a class that are one value, and the name of that mask; 0 if all are bits."""
+    info = _kinds()[kind]
+    named = (name for name, number in info.members.items() if number == info.field)
+    return info.field, next(named, f"{info.field:#x}")
+
+
+def native(name: str, kind: str, arch: Arch) -> int | None:
+    """The number that *name*, of a class, stands for on *arch*; ``None``: none, or none known."""
+    if not spelling(kind, arch).known or (kind, arch.label, name) in _absent():
+        return None
+    return _overrides().get((kind, arch.label), {}).get(name, _kinds()[kind].members[name])
 
 
 def value(name: str) -> int:

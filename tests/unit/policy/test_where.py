@@ -34,12 +34,19 @@ def registers(where: str, call: str, *args: int, arch: Arch = X86) -> bool:
     return answer
 
 
-def facts(**known: Any) -> Facts:
+def facts(arch: Arch = X86, **known: Any) -> Facts:
     """Facts with a call whose arguments are *known*, and the caller's own under their names."""
     made: dict[str, Any] = {
         name: known.pop(name) for name in ("uid", "comm", "resolved", "fd_kind") if name in known
     }
-    return cast(Facts, SimpleNamespace(call=SimpleNamespace(**known), **made))
+    return cast(Facts, SimpleNamespace(call=SimpleNamespace(arch=arch, **known), **made))
+
+
+def refused(where: str, call: str, *archs: Arch) -> PolicyError:
+    """The error that *where* is."""
+    with pytest.raises(PolicyError) as caught:
+        bind(where, [call], architectures=archs or [X86])
+    return caught.value
 
 
 def looked(where: str, call: str, seen: Facts) -> bool:
@@ -94,6 +101,155 @@ def test_flags_are_translated() -> None:
     """O_DIRECTORY is another bit on ARM."""
     assert registers("flags & O_DIRECTORY", "openat", 0, 0, 0o40000, arch=Arch.ARM)
     assert not registers("flags & O_DIRECTORY", "openat", 0, 0, 0o200000, arch=Arch.ARM)
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "args", "arch"),
+    [
+        ("flags & O_CREAT", "open", (0, 0x100), Arch.MIPS64),
+        ("flags & (O_CREAT | 0x800) == O_NONBLOCK", "open", (0, 0x80), Arch.MIPS64),
+        ("flags & ~O_CREAT == 0", "open", (0, 0x100), Arch.MIPS64),
+        ("flags & ~0x40 == 0", "open", (0, 0x100), Arch.MIPS64),
+        ("flags & O_TMPFILE == O_TMPFILE", "openat", (0, 0, 0x404000), Arch.AARCH64),
+        ("flags & MAP_NORESERVE", "mmap", (0, 0, 0, 0x40), Arch.PPC64),
+        ("flags & MAP_ANONYMOUS and size > 0", "mmap", (0, 1, 0, 0x800), Arch.MIPS64),
+        ("sig == SIGUSR1", "kill", (0, 16), Arch.MIPS64),
+        ("sig in (SIGUSR1, 12)", "kill", (0, 17), Arch.MIPS64),
+        ("type & SOCK_TYPE_MASK == SOCK_STREAM", "socket", (0, 2), Arch.MIPS64),
+        ("type & 0xf == 1", "socket", (0, 2), Arch.MIPS64),
+        ("type & O_NONBLOCK", "socket", (0, 0x40000000), Arch.PARISC),
+        ("type & SOCK_NONBLOCK", "socket", (0, 0x40000000), Arch.PARISC),
+        ("flags & O_CLOEXEC", "epoll_create1", (0x200000,), Arch.PARISC),
+        ("arg & O_NONBLOCK", "fcntl", (0, 0, 0x80), Arch.MIPS64),
+        ("flags & CSIGNAL == SIGCHLD", "clone", (18,), Arch.MIPS64),
+        ("cmd == FS_IOC_GETFLAGS", "ioctl", (0, 0x80046601), Arch.I386),
+        ("cmd == 0x80086601", "ioctl", (0, 0x80086601), Arch.I386),
+        ("flags & O_ACCMODE > O_RDONLY", "open", (0, 1), Arch.MIPS64),
+    ],
+)
+def test_names_stand_for_what_the_architecture_has(
+    where: str, call: str, args: tuple[int, ...], arch: Arch
+) -> None:
+    """A constant is the number that the kernel's headers give it there; plain flags follow."""
+    assert registers(where, call, *args, arch=arch)
+    assert not registers(where, call, arch=arch) or where.endswith("== 0")
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "archs", "message", "hint"),
+    [
+        ("flags & MAP_32BIT", "mmap", (X86, Arch.PPC64), "ppc64 has no MAP_32BIT", "mmap@x86_64"),
+        ("flags & 0x40", "mmap", (Arch.PPC64,), "0x40, a number of x86-64, has no", "name the"),
+        ("sig == SIGSTKFLT", "kill", (Arch.MIPS64,), "mips64 has no SIGSTKFLT", None),
+        ("sig in (9, 16)", "kill", (Arch.MIPS64,), "0x10, a number of x86-64", None),
+        ("sig > 9", "kill", (Arch.MIPS64,), "in another order", "== or in"),
+        ("flags > O_CREAT", "open", (Arch.AARCH64,), "in another order", "== or in"),
+        ("type & 1", "socket", (Arch.MIPS64,), "0x1, a number of x86-64", None),
+        ("cmd == TIOCSTI", "ioctl", (Arch.PPC64,), "not known here which number TIOCSTI", None),
+        ("request == PTRACE_GETREGS", "ptrace", (Arch.AARCH64,), "no PTRACE_GETREGS", None),
+        ("how.flags & 8", "openat2", (Arch.MIPS64,), "0x8, a number of x86-64", None),
+        ("how.flags > O_CREAT", "openat2", (Arch.MIPS64,), "in another order", None),
+    ],
+)
+def test_what_an_architecture_does_not_have(
+    where: str, call: str, archs: tuple[Arch, ...], message: str, hint: str | None
+) -> None:
+    """What has no number on an architecture of the policy is refused with its name."""
+    error = refused(where, call, *archs)
+    assert isinstance(error, NotExpressible)
+    assert message in str(error)
+    assert (hint or "") in (error.hint or "")
+    assert error.column is not None
+
+
+def test_structs_have_the_numbers_of_their_architecture() -> None:
+    """In memory as well, a constant is what the caller's architecture has by that name."""
+    for arch, bit in ((X86, 0x40), (Arch.MIPS64, 0x100)):
+        seen = facts(arch, how=OpenHow(bit, 0, 0))
+        assert looked("how.flags & O_CREAT", "openat2", seen)
+        assert looked("how.flags == O_CREAT", "openat2", seen)
+        assert looked("how.flags in (O_CREAT, O_EXCL)", "openat2", seen)
+        assert not looked("how.flags & (O_EXCL | O_NOCTTY)", "openat2", seen)
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "column", "message", "hint"),
+    [
+        ("flags & MS_BIND", "openat", 9, "MS_BIND does not belong to flags", "it takes O_RDONLY"),
+        ("flags & S_CREAT", "openat", 9, "no constant is called that", "did you mean O_CREAT?"),
+        ("flags & MNT_BIND", "mount", 9, "no constant is called", "did you mean MS_BIND?"),
+        ("flags & EPOLL_CLOEXEC", "openat", 9, "does not belong", "did you mean O_CLOEXEC?"),
+        ("flags & (O_CREAT | MS_BIND)", "openat", 20, "MS_BIND does not belong", None),
+        ("flags == MS_BIND", "openat", 10, "MS_BIND does not belong to flags", None),
+        ("family in (AF_UNIX, O_CREAT)", "socket", 21, "O_CREAT does not belong to family", None),
+        ("address.family == SOCK_STREAM", "connect", 19, "belong to address.family", None),
+        ("how.flags & MS_BIND", "openat2", 13, "does not belong to how.flags", None),
+        ("mode & O_CREAT", "openat", 8, "O_CREAT does not belong to mode", None),
+        ("size == O_CREAT", "mmap", 9, "does not belong to size", "it takes numbers"),
+        ("uid == AF_UNIX", "close", 8, "AF_UNIX does not belong to uid", "it takes numbers"),
+        ("fd == O_CREAT", "close", 7, "does not belong to fd", "AT_FDCWD"),
+        ("flags & O_RDONLY", "openat", 9, "O_RDONLY is one of", "flags & O_ACCMODE == O_RDONLY"),
+        ("flags & O_WRONLY", "openat", 9, "O_WRONLY is one of", "flags & O_ACCMODE == O_WRONLY"),
+        ("flags & O_RDWR == O_RDWR", "openat", 9, "of the bits O_ACCMODE", "O_ACCMODE == O_RDWR"),
+        ("flags & (O_WRONLY | O_CREAT)", "openat", 10, "O_WRONLY is one of several", None),
+        ("how.flags & O_WRONLY", "openat2", 13, "O_WRONLY is one of", "how.flags & O_ACCMODE =="),
+        ("mode & S_IFCHR", "mknod", 8, "S_IFCHR is one of", "mode & S_IFMT == S_IFCHR"),
+        ("type & SOCK_STREAM", "socket", 8, "SOCK_STREAM is one", "type & SOCK_TYPE_MASK =="),
+        ("op & FUTEX_WAKE", "futex", 6, "FUTEX_WAKE is one", "op & FUTEX_CMD_MASK == FUTEX_WAKE"),
+        ("flags & SIGCHLD", "clone", 9, "SIGCHLD is one of", "flags & CSIGNAL == SIGCHLD"),
+        ("mode & MPOL_BIND", "mbind", 8, "MPOL_BIND is one of", "mode & 0xff == MPOL_BIND"),
+        ("arg & O_WRONLY", "fcntl", 7, "O_WRONLY is one of", "arg & O_ACCMODE == O_WRONLY"),
+        ("family & AF_INET", "socket", 10, "one of several values of family", "family == AF_INET"),
+        ("prot & PROT_NONE", "mmap", 8, "PROT_NONE has no bits to test", "prot == PROT_NONE"),
+        ("flags & 0", "openat", 9, "a mask of 0 looks at no bit", "flags == 0"),
+    ],
+)
+def test_constants_of_the_wrong_kind(
+    where: str, call: str, column: int, message: str, hint: str | None
+) -> None:
+    """A constant of another argument, or a value asked as if it were a bit, is told as such."""
+    error = refused(where, call)
+    assert message in str(error)
+    assert (hint or "") in (error.hint or "")
+    assert error.column == column
+
+
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        ("flags & (O_WRONLY | O_RDWR)", "openat"),
+        ("flags & O_ACCMODE", "openat"),
+        ("flags & ~(O_WRONLY | O_CREAT) == 0", "openat"),
+        ("flags & 1", "openat"),
+        ("mode & (S_ISUID | S_ISGID | 0o22)", "openat"),
+        ("mode & S_IFMT == S_IFCHR", "mknod"),
+        ("mode & S_IFMT", "mknod"),
+        ("type & (SOCK_NONBLOCK | SOCK_CLOEXEC)", "socket"),
+        ("type & O_CLOEXEC", "socket"),
+        ("type == SOCK_STREAM | SOCK_CLOEXEC", "socket"),
+        ("flags & CLONE_NEWTIME", "unshare"),
+        ("nstype in (CLONE_NEWTIME, CLONE_NEWNET)", "setns"),
+        ("shmflg & (IPC_CREAT | S_IRUSR)", "shmget"),
+        ("flags & (AT_EMPTY_PATH | AT_RECURSIVE)", "open_tree"),
+        ("flags & AT_SYMLINK_NOFOLLOW", "unlinkat"),
+        ("flags & MSG_FASTOPEN", "sendto"),
+        ("arg & O_APPEND", "fcntl"),
+        ("cmd == TIOCSTI or cmd == FIONBIO or cmd == O_CREAT", "ioctl"),
+        ("protocol == IPPROTO_TCP", "socket"),
+        ("prot == PROT_NONE or prot & PROT_EXEC", "mmap"),
+        ("persona & PER_MASK == 8", "personality"),
+        ("op & (FUTEX_CMD_MASK | FUTEX_PRIVATE_FLAG) == FUTEX_WAKE", "futex"),
+        ("args.exit_signal == SIGCHLD and args.flags & CLONE_NEWUSER", "clone3"),
+        ("attr.propagation & MS_SHARED or attr.attr_set & MOUNT_ATTR_RDONLY", "mount_setattr"),
+        ("operation == SECCOMP_SET_MODE_FILTER", "seccomp"),
+        ("flags & SECCOMP_FILTER_FLAG_NEW_LISTENER", "seccomp"),
+        ("how.mode & S_ISUID and how.resolve & RESOLVE_BENEATH", "openat2"),
+        ("fd == AT_FDCWD", "fchmod"),
+    ],
+)
+def test_constants_of_the_right_kind(where: str, call: str) -> None:
+    """Names of a class and its family, and any name where nobody knows the class, are taken."""
+    assert bind(where, [call], architectures=[X86])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ such as ``under()`` too. ``not`` is about a whole condition, and turns round wha
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from itertools import count
 from types import MappingProxyType
@@ -32,9 +33,10 @@ from unotify.policy.model import Place
 from unotify.policy.where import looks
 from unotify.policy.where.functions import Functions
 from unotify.policy.where.looks import Seen
+from unotify.policy.where.numbers import Number, check_order
 from unotify.policy.where.reading import Reader
 from unotify.policy.where.registers import Register, compare, fits
-from unotify.policy.where.values import TESTS
+from unotify.policy.where.values import TESTS, Pending
 
 __all__ = ["bind"]
 
@@ -97,11 +99,20 @@ class _Binder(Functions):
         for node, test in self._made:
             for arch in architectures:
                 try:
-                    test.lower(arch)
+                    test(arch)
                 except NotExpressible as error:
-                    raise self._wrong(
-                        node, str(error), hint=error.hint, kind=NotExpressible
-                    ) from None
+                    hint = error.hint or self._elsewhere(test, architectures)
+                    raise self._wrong(node, str(error), hint=hint, kind=NotExpressible) from None
+
+    def _elsewhere(
+        self, test: Callable[[Arch], object], architectures: Sequence[Arch]
+    ) -> str | None:
+        """Where it can be expressed."""
+        for arch in architectures:
+            with suppress(NotExpressible):
+                test(arch)
+                return f'say for which architectures the rule is: "{self._call}@{arch.label}"'
+        return None
 
     # -- conditions ------------------------------------------------------------
 
@@ -125,7 +136,7 @@ class _Binder(Functions):
         value = self._value(node)
         written = self._reader.written(node)
         if isinstance(value, Register):
-            return self._register(node, value, CompareOp.NE, [0])
+            return self._register(node, value, CompareOp.NE, [Number(0)])
         if isinstance(value, Seen) and value.kind == "number":
             return looks.compare(value, "!=", 0, written)
         if isinstance(value, bool):
@@ -135,10 +146,10 @@ class _Binder(Functions):
         )
 
     def _register(
-        self, node: ast.expr, register: Register, op: CompareOp, values: list[int]
+        self, node: ast.expr, register: Register, op: CompareOp, values: list[Number]
     ) -> Condition:
         test = compare(register, op, values, self._reader.written(node))
-        self._made.append((node, test))
+        self._made.append((node, test.lower))
         return test
 
     def _compare(self, node: ast.expr, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Condition:
@@ -160,32 +171,45 @@ class _Binder(Functions):
                 right, "two arguments cannot be compared", hint="compare each with a constant"
             )
         if isinstance(known_left, Register):
-            self._check_number(right, known_left, known_right, sign)
-            return self._register(node, known_left, CompareOp(sign), [known_right])
+            number = self._compared(right, known_left, known_right, sign)
+            return self._register(node, known_left, CompareOp(sign), [number])
         value = self._fitting(right, known_left, known_right)
         if known_left.kind not in ("number",) and sign not in ("==", "!="):
             raise self._wrong(node, f"{known_left.text} has no order", hint="use == or !=")
+        if sign not in ("==", "!="):
+            about, own = known_left.text, known_left.takes.own
+            self._made.append((node, lambda arch: check_order(about, own, arch)))
         return looks.compare(known_left, sign, value, self._reader.written(node))
 
-    def _check_number(
+    def _compared(
         self, node: ast.expr, register: Register, value: object, sign: str = "=="
-    ) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
+    ) -> Number:
+        """The number that *register* is compared with; *value* may be one of a set."""
+        if isinstance(value, Pending):
+            node = value.node
+            number = self._number(node, register)
+            self._made.append((node, number.on))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            number = Number(value, register.takes.own)
+        else:
             raise self._wrong(
                 node,
                 f"{register} is a number, and {self._reader.written(node)} is not",
                 hint=self._pointed(register.argument.spec),
             )
-        if not fits(register, value):
+        generic = number.value
+        if not fits(register, generic):
             raise self._wrong(
-                node, f"{value:#x} does not fit into {register}, which has {register.bits} bits"
+                node, f"{generic:#x} does not fit into {register}, which has {register.bits} bits"
             )
-        if register.mask is not None and sign in ("==", "!=") and value & ~register.mask:
+        kept = register.kept
+        if kept is not None and sign in ("==", "!=") and generic & ~kept:
             raise self._wrong(
                 node,
-                f"bits {value & ~register.mask:#x} of {value:#x} are not in the mask "
-                f"{register.mask:#x}: they are never equal",
+                f"bits {generic & ~kept:#x} of {generic:#x} are not in the mask "
+                f"{kept:#x}: they are never equal",
             )
+        return number
 
     @staticmethod
     def _pointed(spec: ArgSpec) -> str | None:
@@ -194,9 +218,14 @@ class _Binder(Functions):
         return None
 
     def _fitting(self, node: ast.expr, seen: Seen, value: object) -> object:
-        wanted = {"number": int, "ip": str}.get(seen.kind, str)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            what = "a number" if wanted is int else "text"
+        if seen.kind == "number" and isinstance(value, Pending):
+            number = self._number(value.node, seen)
+            self._made.append((node, number.on))
+            return number
+        if seen.kind == "number" and isinstance(value, int) and not isinstance(value, bool):
+            return Number(value, seen.takes.own)
+        if seen.kind == "number" or not isinstance(value, str):
+            what = "a number" if seen.kind == "number" else "text"
             raise self._wrong(
                 node, f"{seen.text} is {what}, and {self._reader.written(node)} is not"
             )
@@ -232,9 +261,11 @@ class _Binder(Functions):
         if isinstance(found, Register):
             if networks:
                 raise self._wrong(right, f"{found} is a number, not an IP address")
-            for value in values:
-                self._check_number(right, found, value)
-            among = self._register(node, found, CompareOp.EQ, sorted(set(values)))
+            numbers = {
+                (number := self._compared(right, found, value)).value: number for value in values
+            }
+            ascending = [numbers[value] for value in sorted(numbers)]
+            among = self._register(node, found, CompareOp.EQ, ascending)
             return among if wanted else Negation(among)
         if not isinstance(found, Seen):
             raise self._wrong(left, "a constant is tested", hint="test an argument")

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from unotify.calls import TargetPath
 from unotify.policy.conditions import Facts, Look, Need
+from unotify.policy.where.kinds import NUMBERS, Takes
+from unotify.policy.where.numbers import Number
 
 __all__ = ["Seen", "argument", "compare", "contains", "glob_pattern", "is_below", "matches", "text"]
 
@@ -40,23 +42,40 @@ class Seen:
         kind: ``text``, ``path``, ``number``, ``ip``, ``texts``, ``address`` or ``struct``.
         need: What it takes to see it.
         get: Looks; ``None`` where there is no such thing (a NULL path, a port of a unix socket).
-        about: For messages and constants: the argument's or field's enum, or ``None``.
+        parts: The fields of a struct.
+        takes: Which constants belong to it, where it is a number.
     """
 
     text: str
     kind: str
     need: Need
     get: Callable[[Facts], Any]
-    about: Any = None
+    parts: tuple[str, ...] = ()
+    takes: Takes = NUMBERS
 
-    def then(self, text: str, kind: str, change: Callable[[Any], Any]) -> Seen:
+    def __str__(self) -> str:
+        return self.text
+
+    def then(
+        self, text: str, kind: str, change: Callable[[Any], Any], *, takes: Takes = NUMBERS
+    ) -> Seen:
         """What *change* makes of it, ``None`` of ``None``."""
 
         def get(facts: Facts) -> Any:
             value = self.get(facts)
             return None if value is None else change(value)
 
-        return replace(self, text=text, kind=kind, get=get)
+        return replace(self, text=text, kind=kind, get=get, takes=takes)
+
+    def masked(self, text: str, mask: Number) -> Seen:
+        """A number of which only the bits of *mask* are left."""
+        bits = _native(mask, mask=True)
+
+        def get(facts: Facts) -> Any:
+            value = self.get(facts)
+            return None if value is None else value & bits(facts)
+
+        return replace(self, text=text, get=get)
 
 
 def text(value: Any) -> Any:
@@ -70,22 +89,31 @@ def text(value: Any) -> Any:
     return value
 
 
-def argument(name: str, kind: str, about: Any = None) -> Seen:
+def _native(value: Number, *, mask: bool = False) -> Callable[[Facts], int]:
+    """What *value* is for the architecture of a call."""
+    if value.uniform:
+        same = value.value
+        return lambda facts: same
+    return lambda facts: value.on(facts.call.arch, mask=mask)
+
+
+def argument(name: str, kind: str, parts: tuple[str, ...] = ()) -> Seen:
     """An argument that points to something."""
 
     def get(facts: Facts) -> Any:
         return text(getattr(facts.call, name))
 
-    return Seen(name, kind, Need.MEMORY, get, about)
+    return Seen(name, kind, Need.MEMORY, get, parts)
 
 
 def compare(seen: Seen, op: str, value: Any, written: str) -> Look:
     """``seen op value``; false where there is nothing to compare."""
     test = OPERATORS[op]
+    native = _native(value) if isinstance(value, Number) else None
 
     def check(facts: Facts) -> bool:
         found = seen.get(facts)
-        return found is not None and test(found, value)
+        return found is not None and test(found, value if native is None else native(facts))
 
     return Look(written, seen.need, check)
 
@@ -98,16 +126,18 @@ def contains(
     *,
     wanted: bool = True,
 ) -> Look:
-    """Whether it is one of *values*, or an address in one of *networks*.
+    """Whether it is one of *values*, numbers or texts, or an address in one of *networks*.
 
     Without *wanted* whether it is none of them. Either is false where there is nothing.
     """
+    natives = tuple(_native(value) for value in values if isinstance(value, Number))
 
     def check(facts: Facts) -> bool:
         found = seen.get(facts)
         if found is None:
             return False
-        return (found in values or (bool(networks) and _within(found, networks))) is wanted
+        among = found in values or any(found == native(facts) for native in natives)
+        return (among or (bool(networks) and _within(found, networks))) is wanted
 
     return Look(written, seen.need, check)
 

@@ -6,6 +6,7 @@ tests of both halves.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ from unotify.bpf import Always, And, Compare, CompareOp, Never, Not, Or, Registe
 from unotify.calls.arguments import Argument
 from unotify.errors import NotExpressible, UnknownName
 from unotify.policy.conditions import RegisterTest
+from unotify.policy.where.kinds import Takes, of_argument
+from unotify.policy.where.numbers import Number, check_order
 
 __all__ = ["Register", "compare", "fits"]
 
@@ -34,7 +37,7 @@ class Register:
     """
 
     argument: Argument[object]
-    mask: int | None = None
+    mask: Number | None = None
     places: tuple[int, ...] | None = None
 
     @property
@@ -42,9 +45,20 @@ class Register:
         """How wide it is on a 64-bit ABI."""
         return len(self.places) if self.places is not None else self.argument.spec.bits or 64
 
-    def masked(self, mask: int) -> Register:
+    @property
+    def takes(self) -> Takes:
+        """Which constants belong to it."""
+        return of_argument(self.argument.spec)
+
+    @property
+    def kept(self) -> int | None:
+        """The generic bits of the mask."""
+        return None if self.mask is None else self.mask.value & (1 << self.bits) - 1
+
+    def masked(self, mask: Number) -> Register:
         """The same, with only the bits of *mask*."""
-        return replace(self, mask=mask if self.mask is None else self.mask & mask)
+        both = mask if self.mask is None else self.mask.binary(ast.BitAnd(), mask)
+        return replace(self, mask=both)
 
     def __str__(self) -> str:
         return self.argument.name
@@ -55,7 +69,7 @@ def fits(register: Register, value: int) -> bool:
     return -1 << (register.bits - 1) <= value < 1 << register.bits
 
 
-def compare(register: Register, op: CompareOp, values: Iterable[int], text: str) -> RegisterTest:
+def compare(register: Register, op: CompareOp, values: Iterable[Number], text: str) -> RegisterTest:
     """The test ``register op value``; with several values: that it is equal to one of them."""
     numbers = tuple(values)
 
@@ -66,13 +80,14 @@ def compare(register: Register, op: CompareOp, values: Iterable[int], text: str)
     return RegisterTest(text, lower)
 
 
-def _lower(register: Register, op: CompareOp, number: int, arch: Arch) -> RegisterPredicate:
+def _lower(register: Register, op: CompareOp, number: Number, arch: Arch) -> RegisterPredicate:
     argument = register.argument
-    spread = _spread(register, number)
-    translate = argument.to_abi(arch)
-    mask = register.mask if register.places is None else _mask_of(register)
-    value = translate(spread)
-    mask = None if mask is None else translate(mask)
+    if op not in (CompareOp.EQ, CompareOp.NE):
+        check_order(argument.name, number.kind, arch, register.kept)
+    value = _spread(register, number.on(arch))
+    mask = None if register.mask is None else register.mask.on(arch, mask=True)
+    if register.places is not None:
+        mask = _mask_of(register.places, mask)
     try:
         spec = model.spec(argument.call, arch).arg(argument.name)
     except UnknownName:
@@ -86,11 +101,10 @@ def _spread(register: Register, number: int) -> int:
     return sum(1 << place for bit, place in enumerate(register.places) if number >> bit & 1)
 
 
-def _mask_of(register: Register) -> int:
-    assert register.places is not None
+def _mask_of(places: tuple[int, ...], mask: int | None) -> int:
     found = 0
-    for bit, place in enumerate(register.places):
-        if register.mask is None or register.mask >> bit & 1:
+    for bit, place in enumerate(places):
+        if mask is None or mask >> bit & 1:
             found |= 1 << place
     return found
 

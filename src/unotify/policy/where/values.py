@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any as Anything
 from typing import Final
 
-from unotify.abi import constants, model
+from unotify.abi import model
+from unotify.abi.arch import Arch
 from unotify.abi.hints import nearest
 from unotify.abi.model import ArgSpec, Role
 from unotify.calls import call_class
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import UnknownName
 from unotify.policy.conditions import Facts, Need
+from unotify.policy.spelling import homes, members
+from unotify.policy.spelling import value as value_of
 from unotify.policy.where import looks
+from unotify.policy.where.kinds import of_argument, of_field
 from unotify.policy.where.looks import Seen
-from unotify.policy.where.names import constant_of, known
+from unotify.policy.where.masks import fault_of
+from unotify.policy.where.numbers import Name, Number
 from unotify.policy.where.reading import Reader
 from unotify.policy.where.registers import Register, fits
 
-__all__ = ["TESTS", "VALUES", "Values"]
+__all__ = ["TESTS", "VALUES", "Pending", "Values"]
 
 VALUES: Final = ("basename", "fd_kind", "fd_path", "len", "major", "minor", "resolved")
 """Functions that give a value; a method `_call_NAME` makes each."""
@@ -55,6 +61,17 @@ _POINTED: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pending:
+    """A constant number that gets its meaning from what it is compared with.
+
+    Attributes:
+        node: Its expression.
+    """
+
+    node: ast.expr
+
+
 class Values:
     """The values of an expression, for one call."""
 
@@ -68,25 +85,27 @@ class Values:
         self._class = call_class(call)
         self._sets = sets
         self._key = key
-        self._made: list[tuple[ast.expr, Anything]] = []
+        self._made: list[tuple[ast.expr, Callable[[Arch], object]]] = []
 
     # -- values -------------------------------------------------------------------
 
     def _value(self, node: ast.expr, partner: ast.expr | None = None) -> Anything:
         match node:
-            case ast.Constant(value=bool() | int() | str() as value):
+            case ast.Constant(value=bool() | str() as value):
                 return value
+            case ast.Constant(value=int()):
+                return Pending(node)
             case ast.Name(id=name):
-                return self._name(node, name, self._kind_of(partner))
-            case ast.UnaryOp(ast.USub() | ast.Invert() as op, operand):
-                value = self._number(operand, partner)
-                return -value if isinstance(op, ast.USub) else ~value
+                return self._name(node, name, partner)
+            case ast.UnaryOp(ast.USub() | ast.Invert(), operand):
+                self._constant(operand, partner)
+                return Pending(node)
             case ast.BinOp(left, ast.BitAnd(), right):
                 return self._masked(node, left, right)
-            case ast.BinOp(left, ast.BitOr() | ast.Add() | ast.Sub() | ast.LShift() as op, right):
-                return self._arithmetic(
-                    node, self._number(left, partner), op, self._number(right, partner)
-                )
+            case ast.BinOp(left, ast.BitOr() | ast.Add() | ast.Sub() | ast.LShift(), right):
+                self._constant(left, partner)
+                self._constant(right, partner)
+                return Pending(node)
             case ast.Attribute(value=inner, attr=name):
                 return self._attribute(node, inner, name)
             case ast.Subscript(value=inner, slice=ast.Constant(value=int() as position)):
@@ -99,16 +118,16 @@ class Values:
             hint="it takes arguments, constants, comparisons, `in`, and, or, not, & and functions",
         )
 
-    def _kind_of(self, node: ast.expr | None) -> Anything:
-        """The constants that belong to what *node* talks about."""
+    def _near(self, node: ast.expr | None) -> tuple[str, ...]:
+        """The constants that probably belong to what *node* talks about."""
         for part in ast.walk(node) if node is not None else ():
             if isinstance(part, ast.Name):
                 for spec in self._spec.args:
-                    if spec.name == part.id and spec.enum:
-                        return getattr(constants, spec.enum)
-        return None
+                    if spec.name == part.id and (own := of_argument(spec).own):
+                        return tuple(members(own))
+        return ()
 
-    def _name(self, node: ast.expr, name: str, kind: Anything) -> Anything:
+    def _name(self, node: ast.expr, name: str, partner: ast.expr | None) -> Anything:
         for spec in self._spec.args:
             if spec.name == name:
                 return self._argument(node, spec)
@@ -116,9 +135,8 @@ class Values:
             return self._caller(name)
         if name == "resolved":
             return self._resolved(node, None)
-        value = constant_of(name, kind)
-        if value is not None:
-            return value
+        if homes(name):
+            return Pending(node)
         if name in ("True", "False"):
             return name == "True"
         if name == "module" and self._call in ("init_module", "finit_module"):
@@ -135,13 +153,13 @@ class Values:
             "resolved",
             *VALUES,
             *TESTS,
-            *getattr(kind, "__members__", ()),
+            *self._near(partner),
         ]
         have = f"{self._call} has {', '.join(arguments) or 'no arguments'}"
         raise self._wrong(
             node,
             f"{self._call} has no argument {name}, and no constant is called that",
-            hint=nearest(name, words) or nearest(name, known()) or have,
+            hint=nearest(name, words) or nearest(name, homes()) or have,
             kind=UnknownName,
         )
 
@@ -150,7 +168,7 @@ class Values:
         if kind == "struct":
             if spec.struct is None or spec.struct not in LAYOUTS:
                 raise self._wrong(node, f"{spec.name} points to a struct that cannot be looked at")
-            fields = tuple(name for name in LAYOUTS[spec.struct].make._fields if name != "extra")
+            fields = LAYOUTS[spec.struct].make._fields
             return looks.argument(spec.name, kind, fields)
         if kind is not None:
             return looks.argument(spec.name, kind)
@@ -163,48 +181,64 @@ class Values:
 
         return Seen(name, _CALLER[name], Need.CALLER, get)
 
-    def _number(self, node: ast.expr, partner: ast.expr | None) -> int:
-        value = self._value(node, partner)
-        if isinstance(value, bool) or not isinstance(value, int):
+    def _constant(self, node: ast.expr, partner: ast.expr | None) -> None:
+        if not isinstance(self._value(node, partner), Pending):
             raise self._wrong(
                 node,
                 f"{self._reader.written(node)} is no constant number",
                 hint="an argument can be masked with & and compared, not calculated with",
             )
-        return value
 
-    def _arithmetic(self, node: ast.expr, left: int, op: ast.operator, right: int) -> int:
-        if isinstance(op, ast.BitOr):
-            return left | right
-        if isinstance(op, ast.Add):
-            return left + right
-        if isinstance(op, ast.Sub):
-            return left - right
-        if not 0 <= right < 64:
-            raise self._wrong(node, f"a shift by {right} bits")
-        return left << right
+    def _number(self, node: ast.expr, about: Register | Seen) -> Number:
+        """The constant number that *node* is, compared with or masking *about*."""
+        takes = about.takes
+        match node:
+            case ast.Constant(value=int() as value):
+                return Number(value, takes.own)
+            case ast.Name(id=name):
+                kind = takes.home(name)
+                if kind is None:
+                    raise self._wrong(
+                        node, f"{name} does not belong to {about}", hint=takes.hint(name)
+                    )
+                # By another class's name for it the number is meant, not the name.
+                known = members(kind)
+                return Number(Name(name, kind) if name in known else value_of(name), takes.own)
+            case ast.UnaryOp(op, operand):
+                return self._number(operand, about).unary(op)
+            case ast.BinOp(left, op, right):
+                one, other = self._number(left, about), self._number(right, about)
+                if isinstance(op, ast.LShift) and not 0 <= other.value < 64:
+                    raise self._wrong(node, f"a shift by {other.value} bits")
+                return one.binary(op, other)
+        raise AssertionError(node)  # nothing else is a constant number
 
     def _masked(self, node: ast.expr, left: ast.expr, right: ast.expr) -> Anything:
         value, mask = self._value(left, right), self._value(right, left)
         if isinstance(mask, Register | Seen):
             value, mask, left, right = mask, value, right, left
-        if isinstance(mask, bool) or not isinstance(mask, int):
+        if not isinstance(mask, Pending):
             raise self._wrong(
                 right, f"{self._reader.written(right)} is no mask", hint="use a constant"
             )
-        if isinstance(value, int):
-            return value & mask
+        if isinstance(value, Pending):
+            return Pending(node)
+        if not isinstance(value, Register | Seen) or (
+            isinstance(value, Seen) and value.kind != "number"
+        ):
+            raise self._wrong(left, f"{self._reader.written(left)} has no bits to mask")
+        number = self._number(right, value)
+        bits = number.value
+        if isinstance(value, Register) and not fits(value, bits):
+            raise self._wrong(right, f"mask {bits:#x} has bits that {value} has not: {value.bits}")
+        fault = fault_of(number, value, self._reader.written(left), self._reader.written(right))
+        if fault is not None:
+            message, hint = fault
+            raise self._wrong(right, message, hint=hint)
+        self._made.append((right, lambda arch: number.on(arch, mask=True)))
         if isinstance(value, Register):
-            if not fits(value, mask):
-                raise self._wrong(
-                    right, f"mask {mask:#x} has bits that {value} has not: {value.bits}"
-                )
-            if mask == 0:
-                raise self._wrong(right, "a mask of 0 looks at no bit")
-            return value.masked(mask & (1 << value.bits) - 1)
-        if isinstance(value, Seen) and value.kind == "number":
-            return value.then(self._reader.written(node), "number", lambda found: found & mask)
-        raise self._wrong(left, f"{self._reader.written(left)} has no bits to mask")
+            return value.masked(number)
+        return value.masked(self._reader.written(node), number)
 
     def _attribute(self, node: ast.expr, inner: ast.expr, name: str) -> Seen:
         if isinstance(inner, ast.Name) and inner.id == "caller" and name in _CALLER:
@@ -213,7 +247,7 @@ class Values:
         if isinstance(value, Seen) and value.kind == "address":
             kinds: Mapping[str, str] = _ADDRESS
         elif isinstance(value, Seen) and value.kind == "struct":
-            kinds = dict.fromkeys(value.about, "number")
+            kinds = dict.fromkeys((part for part in value.parts if part != "extra"), "number")
         else:
             raise self._wrong(node, f"{self._reader.written(inner)} has no parts")
         if name not in kinds:
@@ -230,7 +264,11 @@ class Values:
                 return got.ipv4_mapped
             return got
 
-        return value.then(f"{value.text}.{name}", kinds[name], part)
+        takes = of_field(self._struct_of(value), name)
+        return value.then(f"{value.text}.{name}", kinds[name], part, takes=takes)
+
+    def _struct_of(self, value: Seen) -> str:
+        return next((s.struct for s in self._spec.args if s.name == value.text and s.struct), "")
 
     def _element(self, node: ast.expr, inner: ast.expr, position: int) -> Seen:
         value = self._value(inner)
@@ -287,5 +325,5 @@ class Values:
         if seen.kind == "address":
             return "it has " + ", ".join(f".{name}" for name in _ADDRESS)
         if seen.kind == "struct":
-            return "it has " + ", ".join(f".{name}" for name in seen.about)
+            return "it has " + ", ".join(f".{name}" for name in seen.parts)
         return "take one of them: argv[0]" if seen.kind == "texts" else None
