@@ -40,21 +40,51 @@ _BITS: Final = 32
 _FEW: Final = 8
 """A diagram of so few ranges is kept as ranges."""
 
+_MANY: Final = 1000
+"""Nobody counts further."""
+
 _LIMIT: Final = 50_000
 """Most steps of one combination of diagrams; what filters ask takes a few dozen."""
 
 
 class _Node:
-    """A question for one bit, and where its answers lead."""
+    """A question for one bit, and where its answers lead.
 
-    __slots__ = ("__weakref__", "bit", "no", "yes")
+    Attributes:
+        bit: Which.
+        no: Where it leads if it is not set.
+        yes: Where if it is.
+        shape: Of the numbers made of this bit and those below it: how many ranges there
+            are, at most `_MANY`, and whether the first and the last number are in one.
+    """
+
+    __slots__ = ("__weakref__", "bit", "no", "shape", "yes")
 
     def __init__(self, bit: int, no: Bit, yes: Bit) -> None:
         self.bit, self.no, self.yes = bit, no, yes
+        self.shape = _beside(_shape(no, bit), _shape(yes, bit))
 
 
 Bit: TypeAlias = _Node | bool
 """A diagram: a yes or no that depends on the bits of one word, or on none."""
+
+_Shape: TypeAlias = tuple[int, bool, bool]
+
+
+def _shape(diagram: Bit, bits: int) -> _Shape:
+    """The shape of the numbers of so many bits for which *diagram* holds."""
+    if not isinstance(diagram, _Node):
+        return int(diagram), diagram, diagram
+    found = diagram.shape
+    for _ in range(bits - diagram.bit - 1):
+        found = _beside(found, found)
+    return found
+
+
+def _beside(low: _Shape, high: _Shape) -> _Shape:
+    """The shape of lower numbers followed by higher ones."""
+    return min(_MANY, low[0] + high[0] - (low[2] and high[1])), low[1], high[2]
+
 
 _Key: TypeAlias = tuple[int, Bit, Bit]
 _known: WeakValueDictionary[_Key, _Node] = WeakValueDictionary()
@@ -107,6 +137,7 @@ def where(test: Bit, yes: Bit, no: Bit) -> Bit:
     return combine(test, yes, no)
 
 
+@lru_cache(maxsize=4096)
 def both(one: Bit, other: Bit) -> Bit:
     """Where both hold."""
     return where(one, other, False)
@@ -215,12 +246,9 @@ def _of_ranges(ranges: Iterable[tuple[int, int]]) -> WordSet:
 
 def set_of(diagram: Bit) -> WordSet:
     """The words for which *diagram* holds."""
-    found: list[tuple[int, int]] = []
-    for run in _joined(_runs(diagram, _BITS, 0)):
-        if len(found) == _FEW:
-            return WordSet(None, diagram)
-        found.append(run)
-    return _of_ranges(found)
+    if _shape(diagram, _BITS)[0] > _FEW:
+        return WordSet(None, diagram)
+    return _of_ranges(_joined(_runs(diagram, _BITS, 0)))
 
 
 def _diagram(words: WordSet) -> Bit:

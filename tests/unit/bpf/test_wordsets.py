@@ -71,6 +71,18 @@ def test_inclusion() -> None:
     assert EMPTY <= masked(1, 1, 1) <= WORDS
 
 
+def test_ranges_are_counted_before_they_are_made() -> None:
+    """What a set is kept as depends on how many ranges it has, and on nothing else."""
+    rng = random.Random(7)
+    for _ in range(300):
+        mask = rng.getrandbits(32) | rng.getrandbits(32) | rng.getrandbits(32)
+        value = mask & rng.getrandbits(32)
+        found = masked(mask, value, value)
+        runs = [run for run, _ in zip(found.runs(), range(9), strict=False)]
+        assert (found.ranges is None) == (len(runs) > 8)
+        assert found.ranges is None or list(found.ranges) == runs
+
+
 def test_few_ranges_stay_ranges() -> None:
     """What a mask cuts into few ranges is kept as ranges, and everything as one object."""
     assert masked(0xC0000000, 1 << 30, 1 << 30).ranges == ((1 << 30, (1 << 31) - 1),)
