@@ -6,9 +6,9 @@ be. The policy is plain code that answers one call, and asks about registers by
 *atoms*: one comparison, or one membership. For each box, and each range of numbers
 in it that the policy does not tell apart, this code is run with a box in place of
 registers. An atom that is the same for the whole box has an answer. Where it is
-not, the box is cut in two at this atom, and the code is run again for either half.
-So each call is looked at, none is guessed, and a difference comes with a call that
-shows it.
+not, and no other atom decides, the box is cut in two at this atom, and the code is run
+again for either half. So each call is looked at, none is guessed, and a difference comes
+with a call that shows it.
 
 Nothing here is shared with the compiler: what an atom means is worked out anew from
 its definition in `unotify.bpf.expressions`.
@@ -41,7 +41,7 @@ from unotify.bpf.symbolic import Box, halves, regions
 from unotify.bpf.wordsets import EMPTY, FULL, WORDS, WordSet, masked, span
 from unotify.errors import Error, FilterTooLarge
 
-__all__ = ["Ask", "Decide", "ProofFailed", "answer", "prove"]
+__all__ = ["Ask", "Decide", "ProofFailed", "Undecided", "answer", "prove"]
 
 Ask: TypeAlias = Callable[[Compare | In, int], bool]
 """Answers an atom, given the register width of the ABI."""
@@ -73,8 +73,12 @@ class ProofFailed(Error, AssertionError):
         self.data, self.found, self.expected = data, found, expected
 
 
-class _Undecided(Exception):
-    """The box does not determine this atom."""
+class Undecided(Exception):
+    """The box does not determine this atom: raised by what is asked, and let through.
+
+    Who knows the answer by other atoms need not: one false term makes a conjunction
+    false, whatever the others are.
+    """
 
     def __init__(self, atom: Compare | In, bits: int) -> None:
         self.atom, self.bits = atom, bits
@@ -87,8 +91,8 @@ def prove(
 
     Args:
         program: What was compiled.
-        decide: What it was compiled from. It is plain code, is called many times, and must
-            let through what *ask* raises.
+        decide: What it was compiled from. It is plain code, is called many times, and lets
+            through `Undecided`, which *ask* raises, unless other atoms decide.
         cuts: For each audit architecture that it knows, ascending from 0, where ranges of
             numbers start that it does not tell apart. It answers all calls of all other
             architectures alike.
@@ -109,7 +113,7 @@ def prove(
                     asked = stack.pop()
                     try:
                         expected = decide(audit, nr, asked)
-                    except _Undecided as cut:
+                    except Undecided as cut:
                         stack += asked.split(cut.atom, cut.bits)
                         left -= 1
                         if left < 0:
@@ -179,21 +183,35 @@ class _Asked:
             meets = [cell for cell in _cells(atom, bits) if upper & cell[0]]
             holds = any(lower & accepted for _, accepted in meets)
             if holds and not all(lower <= accepted for _, accepted in meets):
-                raise _Undecided(atom, bits)
+                raise Undecided(atom, bits)
             found = self._known[atom, bits] = holds
         return found
 
     def split(self, atom: Compare | In, bits: int) -> Iterator[_Asked]:
         """Boxes that are this one together, in each of which *atom* has an answer."""
+        for value in (True, False):
+            for box in self._parts(atom, bits, value):
+                yield self._within(box)
+
+    def supposing(self, atom: Compare | In, bits: int, value: bool) -> _Asked | None:
+        """Calls for which *atom* has *value*, if they are one box, else all; ``None``: none."""
+        boxes = list(self._parts(atom, bits, value))
+        if not boxes:
+            return None
+        return self._within(boxes[0]) if len(boxes) == 1 else self
+
+    def _parts(self, atom: Compare | In, bits: int, value: bool) -> Iterator[Box]:
         upper, lower = halves(atom.arg, little=self._little)
         for high, accepted in _cells(atom, bits):
             part = self.box.narrowed(upper, high)
-            for low in (accepted, ~accepted):
-                box = part and part.narrowed(lower, low)
-                if box:
-                    asked = _Asked(box, little=self._little)
-                    asked._known.update(self._known)  # true of all is true of some
-                    yield asked
+            box = part and part.narrowed(lower, accepted if value else ~accepted)
+            if box:
+                yield box
+
+    def _within(self, box: Box) -> _Asked:
+        asked = _Asked(box, little=self._little)
+        asked._known.update(self._known)  # true of all is true of some
+        return asked
 
 
 def answer(predicate: RegisterPredicate, ask: Ask, bits: int) -> bool:
@@ -211,12 +229,41 @@ def answer(predicate: RegisterPredicate, ask: Ask, bits: int) -> bool:
             return False
         case Not(term):
             return not answer(term, ask, bits)
-        case And(terms):
-            return all(answer(term, ask, bits) for term in terms)
-        case Or(terms):
-            return any(answer(term, ask, bits) for term in terms)
+        case And(terms) | Or(terms):
+            decisive = isinstance(predicate, Or)
+            undecided: Undecided | None = None
+            for term in terms:
+                try:
+                    if answer(term, ask, bits) is decisive:
+                        return decisive
+                except Undecided as error:
+                    undecided = undecided or error
+                    # If this one decides, all is decided alike; else it is known for the others.
+                    supposed = _supposing(ask, term, bits, not decisive)
+                    if supposed is None:
+                        return decisive
+                    ask = supposed
+            if undecided is not None:
+                raise undecided
+            return not decisive
         case Compare() | In():
             return ask(predicate, bits)
+
+
+def _supposing(ask: Ask, term: RegisterPredicate, bits: int, value: bool) -> Ask | None:
+    """*ask* of calls for which *term* has *value*, or of more; ``None``: there are none."""
+    match term:
+        case Not(inner):
+            return _supposing(ask, inner, bits, not value)
+        case Compare() | In() if isinstance(ask, _Asked):
+            return ask.supposing(term, bits, value)
+        case And(terms) | Or(terms) if value is isinstance(term, And):
+            supposed: Ask | None = ask
+            for inner in terms:
+                if supposed is not None:
+                    supposed = _supposing(supposed, inner, bits, value)
+            return supposed
+    return ask
 
 
 @lru_cache(maxsize=4096)

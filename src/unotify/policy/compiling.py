@@ -20,13 +20,14 @@ from unotify.bpf import (
     Compare,
     In,
     Never,
+    Not,
     Or,
     Program,
     RegisterPredicate,
     compile_filter,
 )
 from unotify.bpf import Verdict as Table
-from unotify.bpf.prover import answer
+from unotify.bpf.prover import Undecided, answer
 from unotify.errors import PolicyError
 from unotify.policy.conditions import (
     All,
@@ -205,6 +206,14 @@ _Ask: TypeAlias = Callable[[Compare | In, int], bool]
 
 def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _Ask], int]:
     """What the filter must answer, straight from the rules."""
+    # By identity; what is kept here cannot become another one.
+    known: dict[tuple[int, Arch], tuple[Condition, RegisterPredicate | None]] = {}
+
+    def predicate(condition: Condition, arch: Arch) -> RegisterPredicate | None:
+        key = id(condition), arch
+        if key not in known:
+            known[key] = condition, _on_registers(condition, arch)
+        return known[key][1]
 
     def decide(audit: int, nr: int, ask: _Ask) -> int:
         arch = _arch(policy, audit, nr)
@@ -214,11 +223,25 @@ def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _
         if call is None:
             return action_of(policy.unknown, None)
 
-        def registers(test: RegisterTest) -> bool:
-            return answer(test.lower(arch), ask, arch.bits)
+        undecided: list[Undecided] = []
+
+        def registers(test: RegisterTest) -> bool | None:
+            asked = predicate(test, arch)
+            assert asked is not None
+            try:
+                return answer(asked, ask, arch.bits)
+            except Undecided as error:
+                undecided.append(error)
+                return None
 
         for case in cases(policy, arch, call):
-            matches = judge(case.condition, registers)
+            whole = predicate(case.condition, arch)
+            matches = (
+                judge(case.condition, registers) if whole is None else answer(whole, ask, arch.bits)
+            )
+            if matches is None and undecided:
+                raise undecided[0]
+            undecided.clear()
             if matches is None:
                 return _NOTIFY
             if matches:
@@ -229,6 +252,28 @@ def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _
         return action_of(policy.default, call)
 
     return decide
+
+
+def _on_registers(condition: Condition, arch: Arch) -> RegisterPredicate | None:
+    """What *condition* says, as one predicate; ``None`` if it takes a look."""
+    match condition:
+        case Constant(value):
+            return Always() if value else Never()
+        case RegisterTest():
+            return condition.lower(arch)
+        case Look():
+            return None
+        case Negation(term):
+            found = _on_registers(term, arch)
+            return None if found is None else Not(found)
+        case All(terms) | Any(terms):
+            parts = [_on_registers(term, arch) for term in terms]
+            sure = tuple(part for part in parts if part is not None)
+            if len(sure) < len(parts):
+                return None
+            if not sure:
+                return Always() if isinstance(condition, All) else Never()
+            return And(sure) if isinstance(condition, All) else Or(sure)
 
 
 def _arch(policy: Policy, audit: int, nr: int) -> Arch | None:

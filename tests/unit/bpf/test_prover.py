@@ -9,10 +9,12 @@ import pytest
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import (
+    And,
     Compare,
     CompareOp,
     In,
     Instruction,
+    Not,
     Op,
     Or,
     ProofFailed,
@@ -146,6 +148,39 @@ def atoms(rng: random.Random, bits: int) -> Compare | In:
     if rng.random() < 0.3:
         return In(0, {value() for _ in range(rng.randrange(1, 7))}, width, mask)
     return Compare(0, rng.choice(list(CompareOp)), value(), width, rng.random() < 0.5, mask)
+
+
+def test_long_disjunctions_of_masks_are_few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One false term decides a conjunction, also one that only the terms before it make false."""
+    monkeypatch.setattr("unotify.bpf.prover._MOST", 40)
+    rng = random.Random(3)
+
+    def term() -> RegisterPredicate:
+        tests = []
+        for _ in range(3):
+            mask = rng.randrange(1, 256)
+            value = rng.randrange(256) & mask
+            tests.append(Compare(rng.randrange(4), CompareOp.EQ, value, bits=32, mask=mask))
+        return And(tuple(tests))
+
+    long = Or(tuple(term() for _ in range(16)))
+    program = compile_filter({Arch.X86_64: {1: [(long, EPERM), ALLOW]}}, default=ALLOW)
+    assert len(program.instructions) < 200
+
+
+def test_what_is_supposed_is_forgotten_again() -> None:
+    """Where no term decides, a program that forgets one term of a conjunction is refused."""
+    low = Compare(0, CompareOp.EQ, 1, bits=32, mask=1)
+    high = Compare(0, CompareOp.EQ, 2, bits=32, mask=2)
+    other = Compare(1, CompareOp.EQ, 1, bits=32, mask=1)
+    for whole, part in (
+        (And((low, high, other)), And((low, high))),
+        (And((low, high, other)), And((low, other))),
+        (Or((Not(low), high, other)), Or((Not(low), high))),
+        (Or((And((low, high)), And((low, other)))), And((low, high))),
+    ):
+        table = {Arch.X86_64: {1: [(part, EPERM), ALLOW]}}
+        refused(compile_filter(table, default=ALLOW).instructions, policy([(whole, EPERM)], ALLOW))
 
 
 @pytest.mark.parametrize("arch", [Arch.X86_64, Arch.I386, Arch.S390X, Arch.PPC])
