@@ -13,6 +13,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 
 from unotify.policy.conditions import Look
+from unotify.policy.where.numbers import Number
 
 __all__ = ["likeness"]
 
@@ -37,6 +38,8 @@ def _frozen(value: Any, depth: int) -> object:
             return "partial", _frozen(value.func, depth), _all(value.args, depth), named
         case MethodType():
             return "method", _frozen(value.__func__, depth), _frozen(value.__self__, depth + 1)
+        case Number():
+            return Number, value  # however deep it is
         case tuple() | list():
             return type(value), _all(value, depth)
         case set() | frozenset():

@@ -7,6 +7,7 @@ from typing import Any
 
 from unotify.policy.conditions import Facts, Look, Need
 from unotify.policy.likeness import likeness
+from unotify.policy.where import bind
 
 
 def _belongs(names: frozenset[str], facts: Facts) -> bool:
@@ -34,6 +35,19 @@ class Holder:
     def check(self, facts: Facts) -> bool:
         """A method as a check."""
         return bool(facts.pid == self.value)
+
+
+def test_constants_of_many_names_are_alike() -> None:
+    """However many constants a mask has, the same ones are the same question, others another."""
+    names = ["O_CREAT", "O_EXCL", "O_TRUNC", "O_APPEND", "O_SYNC", "O_PATH", "O_CLOEXEC"] * 2
+    one, same, other = (
+        bind(f"how.flags & ({' | '.join(chosen)})", ["openat2"])["openat2"]
+        for chosen in (names, names, names[:6])
+    )
+    assert isinstance(one, Look)
+    assert isinstance(same, Look)
+    assert isinstance(other, Look)
+    assert likeness(one) == likeness(same) != likeness(other)
 
 
 def test_the_same_values_are_alike() -> None:
