@@ -11,7 +11,6 @@ import base64
 import functools
 import itertools
 import json
-import os
 import random
 import struct
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import missing
+from tests.kernel.profiles import ENGINES, profile
 from unotify.abi import tables
 from unotify.abi.arch import X32_BIT, Arch
 from unotify.abi.seccomp import Action
@@ -31,11 +31,7 @@ from unotify.policy.oci import import_profile
 
 DRIVER = Path(__file__).with_name("libseccomp_filter.py")
 PYTHON = "/usr/bin/python3"
-PACKAGES = "the Debian packages python3-seccomp and golang-github-containers-common"
-
-# From the Debian packages golang-github-containers-common and golang-github-docker-docker-dev.
-CONTAINERS = "/usr/share/containers/seccomp.json"
-MOBY = "/usr/share/gocode/src/github.com/docker/docker/profiles/seccomp/default.json"
+PACKAGE = "the Debian package python3-seccomp"
 
 # What Go, libseccomp and profiles call the hosts' architectures.
 HOSTS = {
@@ -54,23 +50,13 @@ CAPABILITIES = ((), ("CAP_SYS_ADMIN",), ("CAP_AUDIT_WRITE", "CAP_SYS_CHROOT", "C
 LARGEST = (1 << 64) - 1
 
 
-def profile(variable: str, file: str) -> str:
-    """The text of an engine's default profile, or no test."""
-    path = Path(os.environ.get(variable, file))
-    if not path.exists():
-        if variable == "UNOTIFY_MOBY_PROFILE":
-            pytest.skip(f"no profile of moby: {path} is not there, and {variable} names none")
-        missing(f"no profile of containers-common: it takes {PACKAGES}")
-    return path.read_text()
-
-
 @functools.cache
 def binding() -> str | None:
     """Why libseccomp cannot be asked."""
     if not Path(PYTHON).exists():
         return f"there is no {PYTHON}"
     asked = subprocess.run([PYTHON, "-c", "import seccomp"], capture_output=True, check=False)
-    return f"it takes {PACKAGES}" if asked.returncode else None
+    return f"it takes {PACKAGE}" if asked.returncode else None
 
 
 def ask(requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -199,14 +185,10 @@ NEWER = frozenset(
 
 @pytest.mark.parametrize("caps", CAPABILITIES, ids=" ".join)
 @pytest.mark.parametrize("native", HOSTS, ids=lambda arch: arch.label)
-@pytest.mark.parametrize(
-    ("variable", "file"),
-    [("UNOTIFY_CONTAINERS_PROFILE", CONTAINERS), ("UNOTIFY_MOBY_PROFILE", MOBY)],
-    ids=["containers-common", "moby"],
-)
-def test_default_profiles(variable: str, file: str, native: Arch, caps: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_default_profiles(engine: str, native: Arch, caps: tuple[str, ...]) -> None:
     """An engine's profile means what libseccomp makes of it, for all calls of all its ABIs."""
-    text = profile(variable, file)
+    text = profile(engine).read_text()
     document = json.loads(text)
     wanted = request(document, native, caps)
     (answer,) = ask([wanted])
