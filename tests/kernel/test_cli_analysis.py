@@ -108,6 +108,22 @@ def test_explain_the_whole(policy: str) -> None:
         assert words in done.stdout
     found = explained(policy)
     assert found["architectures"] == ["x86_64"]
+    assert (found["flags"], found["listener"]) == ([], None)
+
+
+def test_explain_the_installation(tmp_path: Path) -> None:
+    """Flags and the listener's place are shown, as text and as JSON."""
+    file = tmp_path / "p.toml"
+    file.write_text(
+        'version = 1\ndefault = "allow"\nflags = ["log", "tsync"]\n'
+        'listener = { path = "/run/[a]", metadata = "m" }\n'
+    )
+    done = cli("explain", str(file))
+    assert "Installed with log and tsync.\n" in done.stdout
+    assert "gives the listener to '/run/[a]', told 'm'." in done.stdout
+    found = explained(str(file))
+    assert found["flags"] == ["log", "tsync"]
+    assert found["listener"] == {"path": "/run/[a]", "metadata": "m"}
 
 
 def test_compile_raw(policy: str, tmp_path: Path) -> None:

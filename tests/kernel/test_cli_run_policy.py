@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import NOBODY, missing
-from tests.kernel.cli_support import cli, handlers, log_of
+from tests.kernel.cli_support import ENVIRON, UNOTIFY, cli, handlers, log_of
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.kernel import default_kernel
@@ -234,6 +237,29 @@ def test_other_abis_are_killed(tmp_path: Path) -> None:
     file.write_text('version = 1\ndefault = "allow"\narchitectures = ["native"]\n')
     code = I386.replace("PATH", "b''").replace("NR", "64")
     assert python(str(file), code).returncode == -signal.SIGSYS
+
+
+def test_flags_reach_the_kernel(tmp_path: Path) -> None:
+    """The filter is installed with the flags that the policy names."""
+    strace = shutil.which("strace")
+    if strace is None:
+        missing("strace is not installed")
+    file, trace = tmp_path / "p.toml", tmp_path / "trace"
+    file.write_text(f'{HEAD}flags = ["log", "spec-allow", "tsync", "wait-killable-recv"]\n')
+    traced = [strace, "-f", "-o", trace, "-e", "trace=seccomp"]
+    done = subprocess.run(
+        [*traced, *UNOTIFY, "run", "--policy", file, "--", "echo", "runs"],
+        env=ENVIRON,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "runs\n")
+    # What looks for features has no program.
+    (flags,) = re.findall(r"SET_MODE_FILTER, (\S+), \{len=", trace.read_text())
+    assert {name.removeprefix("SECCOMP_FILTER_FLAG_") for name in flags.split("|")} == {
+        *("LOG", "SPEC_ALLOW", "NEW_LISTENER", "WAIT_KILLABLE_RECV")
+    }
 
 
 # -- several, with handlers, dry ---------------------------------------------

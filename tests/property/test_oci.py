@@ -15,10 +15,12 @@ from unotify.bpf import SeccompData, simulate
 from unotify.bpf.difference import differences
 from unotify.errors import InvalidPolicy
 from unotify.policy.compiling import compile_policy
+from unotify.policy.loader import load
 from unotify.policy.model import Policy
 from unotify.policy.oci import export_profile, import_profile, read_profile
 from unotify.policy.oci.json_places import parse
-from unotify.policy.oci.words import ACTIONS, ARCHITECTURES, OPERATORS
+from unotify.policy.oci.words import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
+from unotify.policy.writing import to_toml
 
 NUMBERS = (0, 1, 5, 8, 255, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 63, (1 << 64) - 1)
 
@@ -152,6 +154,34 @@ def test_written_and_read(document: dict[str, Any]) -> None:
     back = import_profile(json.dumps(written))
     assert back.architectures == policy.architectures
     assert differences(compile_policy(policy), compile_policy(back)) == []
+
+
+installations = st.fixed_dictionaries(
+    {},
+    optional={
+        "flags": st.lists(st.sampled_from(sorted(FLAGS))),
+        "listenerPath": st.text(),
+        "listenerMetadata": st.text(),
+    },
+)
+
+
+@given(installations)
+def test_flags_and_listener_in_toml_and_back(installation: dict[str, Any]) -> None:
+    """How a filter is to be installed is the same in a profile, in the language, and back."""
+    document = {"defaultAction": "SCMP_ACT_ALLOW", **installation}
+    policy = import_profile(json.dumps(document))
+    text, notes = to_toml(policy)
+    back = load(text)
+    assert back.flags == policy.flags
+    assert back.listener_path == policy.listener_path
+    # Without a path there is nobody to be told; that is said.
+    assert back.listener_metadata == (policy.listener_metadata if policy.listener_path else None)
+    assert bool(notes) == bool(policy.listener_metadata and not policy.listener_path)
+    written, _ = export_profile(back)
+    keys = ("flags", "listenerPath", "listenerMetadata")
+    wanted, _ = export_profile(policy)
+    assert [written.get(key) for key in keys] == [wanted.get(key) for key in keys]
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -15,9 +16,11 @@ from unotify.cli.failures import CommandError, Exit
 from unotify.cli.inputs import load_policy
 from unotify.policy.compiling import compile_policy
 from unotify.policy.explain import Explanation, Step, explain_call
+from unotify.policy.installing import short
 from unotify.policy.model import Policy
 from unotify.policy.offline import OfflineFacts, call_of, named, pointers, prepare
 from unotify.policy.overview import Cost, Row, explain_policy
+from unotify.policy.problems import listed
 
 __all__ = ["command"]
 
@@ -166,6 +169,8 @@ def _whole(policy: Policy, as_json: bool) -> int:
         document = {
             "instructions": len(program),
             "architectures": [arch.label for arch in policy.architectures],
+            "flags": [short(flag) for flag in policy.flags],
+            "listener": _listener(policy),
             "rules": [_row_json(row) for row in rows],
         }
         click.echo(json.dumps(document, indent=2))
@@ -190,6 +195,8 @@ def _whole(policy: Policy, as_json: bool) -> int:
     console.print(table)
     archs = ", ".join(arch.label for arch in policy.architectures)
     console.print(f"\n{len(program)} instructions for {archs}, proved.", highlight=False)
+    for line in _installation(policy):
+        console.print(line, highlight=False, markup=False)
     console.print(
         "runs: instructions of the filter for these calls; cached: calls for which the kernel "
         "runs none",
@@ -197,6 +204,21 @@ def _whole(policy: Policy, as_json: bool) -> int:
         highlight=False,
     )
     return 0
+
+
+def _installation(policy: Policy) -> Iterator[str]:
+    if policy.flags:
+        yield f"Installed with {listed(map(short, policy.flags))}."
+    if policy.listener_path is not None:
+        told = f", told {policy.listener_metadata!r}" if policy.listener_metadata else ""
+        yield f"A container runtime gives the listener to {policy.listener_path!r}{told}."
+
+
+def _listener(policy: Policy) -> dict[str, str] | None:
+    if policy.listener_path is None:
+        return None
+    metadata = policy.listener_metadata
+    return {"path": policy.listener_path} | ({"metadata": metadata} if metadata else {})
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -53,6 +53,16 @@ TOP: Final[Mapping[str, Field]] = MappingProxyType(
             "What happens to a call whose number no table knows; ENOSYS without it.",
             '"kill-process"',
         ),
+        "flags": Field(
+            "flags",
+            "Flags to install the filter with.",
+            '["log"]',
+        ),
+        "listener": Field(
+            "listener",
+            "Who is given the listener, where a container runtime installs the filter.",
+            '{ path = "/run/agent.sock" }',
+        ),
         "include": Field(
             "include",
             "Other policies: their rules come before these, their sets are known here, and their "

@@ -20,6 +20,7 @@ from unotify.errors import InvalidPolicy, PolicyError, UnknownName
 from unotify.policy.actions import misplaced
 from unotify.policy.conditions import Condition, Need, needs
 from unotify.policy.fields import ENDINGS, RULE, VERDICTS
+from unotify.policy.installing import flags_of, listener_of
 from unotify.policy.model import TRUE, Place, Policy, Rule, Verb, Verdict
 from unotify.policy.problems import Enough, Problems, Report, kind_of, shown
 from unotify.policy.reading import Include, Part, Reader
@@ -111,10 +112,14 @@ class _Builder:
         bad_arch = self._setting("bad-architecture", ENDINGS)
         unknown = self._setting("unknown", ENDINGS)
         rules = [rule for part in self._read.rules if (rule := self._rule(part)) is not None]
+        path, metadata = listener_of(self._read.settings.get("listener"))
         policy = Policy(
             rules=tuple(rules),
             default=default or Verdict(Verb.KILL_PROCESS),
             architectures=self._architectures,
+            flags=flags_of(self._read.settings.get("flags")),
+            listener_path=path,
+            listener_metadata=metadata,
             source=source,
         )
         return replace(

@@ -174,8 +174,8 @@ class Policy:
         bad_arch: For calls of any other architecture.
         unknown: For numbers that no table knows.
         flags: Names of filter flags to install with, such as ``SECCOMP_FILTER_FLAG_LOG``.
-        listener_path: From an OCI profile, or ``None``.
-        listener_metadata: Likewise.
+        listener_path: The socket that a container runtime gives the listener to, or ``None``.
+        listener_metadata: What it is told there, or ``None``.
         source: What the policy is called in messages.
     """
 

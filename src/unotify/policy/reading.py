@@ -23,6 +23,10 @@ Include: TypeAlias = Callable[[str], str]
 VERSION: Final = 1
 """Of the language."""
 
+_SETTINGS: Final = (
+    *("default", "architectures", "bad-architecture", "unknown"),
+    *("flags", "listener"),
+)
 _LARGEST: Final = 1_000_000
 _DEEPEST: Final = 8
 _MOST_FILES: Final = 64
@@ -83,7 +87,7 @@ class Reader:
         self._version(data, report)
         if "include" in data:
             self._includes(data["include"], report, name, (*within, name))
-        for key in ("default", "architectures", "bad-architecture", "unknown"):
+        for key in _SETTINGS:
             if key in data:
                 self.settings[key] = Part(report, (key,), data[key])
         self._read_sets(data.get("sets", {}), report)

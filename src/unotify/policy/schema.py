@@ -14,6 +14,7 @@ from unotify.abi.arch import Arch
 from unotify.policy.actions import ACTIONS, ERRNOS, Action, Parameter
 from unotify.policy.fields import ENDINGS, RULE, SET_NAME, TOP, VERDICTS, Field
 from unotify.policy.groups import GROUPS
+from unotify.policy.installing import FLAGS, LISTENER
 from unotify.policy.model import Verb
 from unotify.policy.reading import VERSION
 from unotify.policy.selecting import ITEM
@@ -43,6 +44,23 @@ def schema() -> dict[str, Any]:
                     *_verdicts(frozenset(Verb)),
                     *(form for action in ACTIONS.values() for form in _action(action)),
                 ]
+            },
+            "flags": _any_number(
+                {
+                    "anyOf": [
+                        {"const": name, "description": flag.description}
+                        for name, flag in FLAGS.items()
+                    ]
+                }
+            ),
+            "listener": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["path"],
+                "properties": {
+                    key: {"type": "string", "minLength": 1, "description": description}
+                    for key, description in LISTENER.items()
+                },
             },
             "include": {
                 "anyOf": [
@@ -101,6 +119,10 @@ def _table(fields: Mapping[str, Field]) -> dict[str, Any]:
             for name, field in fields.items()
         },
     }
+
+
+def _any_number(item: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [item, {"type": "array", "items": item}]}
 
 
 def _one_or_more(item: dict[str, Any]) -> dict[str, Any]:

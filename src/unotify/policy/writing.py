@@ -19,6 +19,7 @@ from unotify.abi.arch import Arch
 from unotify.bpf import Compare, CompareOp, RegisterPredicate
 from unotify.errors import NotExpressible, PolicyError
 from unotify.policy.conditions import All, Any, Condition, Constant, Negation, RegisterTest
+from unotify.policy.installing import FLAGS, short
 from unotify.policy.model import TRUE, Policy, Rule, Verb, Verdict
 from unotify.policy.raw import RawTest
 
@@ -48,10 +49,6 @@ class _Writer:
 
     def lines(self) -> Iterator[str]:
         policy = self._policy
-        if policy.flags or policy.listener_path:
-            self.notes[
-                "flags and listenerPath are not of a policy, but of who installs it: left out"
-            ] = None
         yield f"# From {_comment(policy.source)}."
         yield "version = 1"
         yield f"default = {_verdict(policy.default)}"
@@ -59,11 +56,28 @@ class _Writer:
         if policy.bad_arch != Verdict(Verb.KILL_PROCESS):
             yield f"bad-architecture = {_verdict(policy.bad_arch)}"
         yield f"unknown = {_verdict(policy.unknown)}"
+        yield from self._installation()
         for rule in policy.rules:
             for where, calls in self._by_condition(rule):
                 yield ""
                 yield from self._rule(rule, where, calls)
         yield ""
+
+    def _installation(self) -> Iterator[str]:
+        policy = self._policy
+        known = {flag.full for flag in FLAGS.values()}
+        for flag in policy.flags:
+            if flag not in known:
+                self.notes[f"{flag} is set by who installs the filter: left out"] = None
+        flags = [_text(short(flag)) for flag in policy.flags if flag in known]
+        if flags:
+            yield f"flags = [{', '.join(flags)}]"
+        path, metadata = policy.listener_path, policy.listener_metadata
+        if path is not None:
+            told = f", metadata = {_text(metadata)}" if metadata is not None else ""
+            yield f"listener = {{ path = {_text(path)}{told} }}"
+        elif metadata is not None:
+            self.notes["metadata for a listener that goes nowhere: left out"] = None
 
     def _rule(self, rule: Rule, where: str | None, calls: list[str]) -> Iterator[str]:
         yield "[[rule]]"

@@ -20,11 +20,11 @@ _KERNEL_ONLY: Final = frozenset({Verb.KILL_THREAD, Verb.TRAP, Verb.TRACE})
 _FLAGS: Final = {
     "SECCOMP_FILTER_FLAG_LOG": FilterFlag.LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FilterFlag.SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FilterFlag.WAIT_KILLABLE_RECV,
     # A program begins with one thread; the rest is what a spawn does anyway.
     "SECCOMP_FILTER_FLAG_TSYNC": FilterFlag(0),
     "SECCOMP_FILTER_FLAG_TSYNC_ESRCH": FilterFlag(0),
     "SECCOMP_FILTER_FLAG_NEW_LISTENER": FilterFlag(0),
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FilterFlag(0),
 }
 
 
@@ -99,11 +99,16 @@ def _late(
 def filter_flags(policies: Sequence[Policy]) -> FilterFlag:
     """The flags that *policies* want the filter to have.
 
+    As for filters that stack, what protects is there if one wants it: the mitigation of
+    speculative store bypass too, which all of them must do without.
+
     Raises:
         UnknownName: There is no such flag.
     """
     found = FilterFlag(0)
+    common = ~FilterFlag(0)
     for policy in policies:
+        own = FilterFlag(0)
         for name in policy.flags:
             if name not in _FLAGS:
                 raise UnknownName(
@@ -111,8 +116,10 @@ def filter_flags(policies: Sequence[Policy]) -> FilterFlag:
                     source=policy.source,
                     hint=f"there are {', '.join(_FLAGS)}",
                 )
-            found |= _FLAGS[name]
-    return found
+            own |= _FLAGS[name]
+        found |= own
+        common &= own
+    return found & (common | ~FilterFlag.SPEC_ALLOW)
 
 
 def _at(policy: Policy, rule: Rule | None, error: PolicyError) -> PolicyError:

@@ -236,3 +236,29 @@ def test_settings_take_what_they_can_do() -> None:
                 assert not valid(data, SCHEMA), (key, value)
             else:
                 assert valid(data, SCHEMA), (key, value)
+
+
+def test_installation() -> None:
+    """Schema and loader agree on flags and the listener."""
+    values = {
+        "flags": ["log", "LOG", "tsync", "", [], ["log", "spec-allow"], ["x"], [1], 1, {}],
+        "listener": [
+            *("/run/a", 1, [], {}),
+            *({"path": "/a"}, {"path": ""}, {"path": 1}, {"metadata": "m"}),
+            *({"path": "/a", "metadata": "m"}, {"path": "/a", "metadata": ""}),
+            {"path": "/a", "more": "m"},
+        ],
+    }
+    for key, choices in values.items():
+        for value in choices:
+            table = isinstance(value, dict)
+            said = ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items()) if table else ""
+            written = f"{{ {said} }}" if table else json.dumps(value)
+            try:
+                load(f'version = 1\ndefault = "allow"\n{key} = {written}\n')
+            except InvalidPolicy:
+                good = False
+            else:
+                good = True
+            data = {"version": 1, "default": "allow", key: value}
+            assert valid(data, SCHEMA) == good, (key, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -145,12 +146,31 @@ def test_what_has_no_words() -> None:
         to_toml(handler)
 
 
+def test_flags_and_listener() -> None:
+    """How the filter is to be installed comes back, whatever is in the strings."""
+    made = replace(
+        policy(),
+        flags=("SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+        listener_path='/run/a "socket"',
+        listener_metadata="two\nlines\x00",
+    )
+    back = again(made)
+    assert back.flags == made.flags
+    assert back.listener_path == made.listener_path
+    assert back.listener_metadata == made.listener_metadata
+
+
 def test_what_is_left_out() -> None:
-    """What is not of a policy is left out, and told."""
-    made = Policy((), EPERM, (Arch.X86_64,), flags=("SECCOMP_FILTER_FLAG_LOG",))
+    """What is not for a policy to say is left out, and told."""
+    made = replace(
+        policy(), flags=("SECCOMP_FILTER_FLAG_NEW_LISTENER",), listener_metadata="for nobody"
+    )
     text, notes = to_toml(made)
-    assert "FLAG" not in text
-    assert "flags" in notes[0]
+    assert load(text).flags == ()
+    assert [note.rpartition(":")[0] for note in notes] == [
+        "SECCOMP_FILTER_FLAG_NEW_LISTENER is set by who installs the filter",
+        "metadata for a listener that goes nowhere",
+    ]
 
 
 @pytest.mark.parametrize(

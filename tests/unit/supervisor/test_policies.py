@@ -405,10 +405,26 @@ def test_flags_reach_the_filter(embedded: Rig) -> None:
     """Those that a policy names; one that nobody knows is refused."""
     from unotify.abi.seccomp import FilterFlag
 
-    embedded.supervise(policy=policy(flags=("SECCOMP_FILTER_FLAG_LOG",))).popen(["true"])
-    assert embedded.kernel.spawns[0]["flags"] == FilterFlag.LOG
+    names = [f"SECCOMP_FILTER_FLAG_{name}" for name in ("LOG", "TSYNC", "WAIT_KILLABLE_RECV")]
+    embedded.supervise(policy=policy(flags=tuple(names))).popen(["true"])
+    # It begins with one thread, so there is nothing to synchronise.
+    assert embedded.kernel.spawns[0]["flags"] == FilterFlag.LOG | FilterFlag.WAIT_KILLABLE_RECV
     with pytest.raises(UnknownName, match="no filter flag"):
         embedded.supervise(policy=policy(flags=("SECCOMP_FILTER_FLAG_X",))).popen(["true"])
+
+
+def test_flags_of_several_policies(embedded: Rig) -> None:
+    """What protects is there if one wants it; a mitigation is gone if none does."""
+    from unotify.abi.seccomp import FilterFlag
+
+    both = ("SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW")
+    for stack, flags in (
+        ([policy(flags=both), policy(flags=both[1:])], FilterFlag.LOG | FilterFlag.SPEC_ALLOW),
+        ([policy(flags=both), policy()], FilterFlag.LOG),
+        ([policy(), policy(flags=both[1:])], FilterFlag(0)),
+    ):
+        embedded.supervise(policy=stack).popen(["true"])
+        assert embedded.kernel.spawns[-1]["flags"] == flags
 
 
 def test_what_a_policy_excludes(embedded: Rig) -> None:

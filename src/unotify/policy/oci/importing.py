@@ -109,7 +109,7 @@ def read_profile(
         unknown=profile.default
         if profile.default.verb in _LETTING_GO
         else Verdict(Verb.FAIL, errno=ENOSYS),
-        flags=tuple(profile.flags),
+        flags=tuple(dict.fromkeys(profile.flags)),
         listener_path=profile.listener_path,
         listener_metadata=profile.listener_metadata,
         source=source,

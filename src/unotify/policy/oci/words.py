@@ -8,6 +8,7 @@ from typing import Final
 
 from unotify.abi.arch import Arch
 from unotify.bpf import CompareOp
+from unotify.policy.installing import FLAGS as _FLAGS
 from unotify.policy.model import Verb
 
 __all__ = [
@@ -108,14 +109,8 @@ HOSTS: Final[Mapping[Arch, frozenset[str]]] = MappingProxyType(
 )
 """What ``includes.arches`` calls the architecture of the host, in moby and in containers-common."""
 
-FLAGS: Final = frozenset(
-    {
-        "SECCOMP_FILTER_FLAG_TSYNC",
-        "SECCOMP_FILTER_FLAG_LOG",
-        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-    }
-)
+FLAGS: Final = frozenset(flag.full for flag in _FLAGS.values())
+"""Those of a policy are all that a profile may name."""
 
 _CAPABILITIES: Final = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
