@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import SeccompData, simulate
+from unotify.calls import Call
 from unotify.policy.conditions import (
     All,
     Condition,
@@ -28,7 +29,7 @@ from unotify.policy.conditions import (
 )
 from unotify.policy.conditions import Any as Either
 from unotify.policy.model import Policy, Verb, Verdict
-from unotify.protocol import Continue, Fail, Return
+from unotify.protocol import Continue, Fail, Reply, Return
 from unotify.supervisor import Supervisor
 
 CALLS = ("getpid", "openat")
@@ -237,11 +238,65 @@ def test_a_stack_is_as_strict_as_its_strictest(
     refusing = {verdict.verb for verdict in said} & {Verb.KILL_PROCESS, *SEVERITY[1]}
     if refusing:
         assert found in [outcome(v, call) for v in said if v.verb in refusing]
-    elif {Verb.NOTIFY, Verb.ACT} <= {verdict.verb for verdict in said}:
-        # Both ask code: whichever is asked first may answer.
-        assert found in [outcome(v, call) for v in said if v.verb in (Verb.NOTIFY, Verb.ACT)]
+    elif Verb.NOTIFY in {verdict.verb for verdict in said}:
+        # Nobody takes what is notified, so that it is refused before a verb is asked.
+        assert found == outcome(Verdict(Verb.NOTIFY), call)
     else:
         assert found == expected
+
+
+REPLIES = (None, Continue(), Return(88), Fail(errno.ENODEV))
+
+
+def answering(reply: Reply | None) -> Callable[..., Reply | None]:
+    """Code that always says the same; but nobody may say a plain Continue after a look."""
+
+    def answer(call: Call, parameters: object = None) -> Reply | None:
+        read = call.exchange.memory_read and isinstance(reply, Continue)
+        return Continue.racy(because="a test") if read else reply
+
+    return answer
+
+
+def alone(made: Policy, call: str, arch: Arch, world: World, handler: Any, verb: Any) -> object:
+    """What the target notices of a policy that is the only one, of the code that it asks too."""
+    verdict = verdict_of(made, call, arch, world)
+    known = arch in made.architectures
+    matched = any(call in each.calls and truth(each.condition(call), world) for each in made.rules)
+    asked: tuple[Any, ...] = ()
+    if known and verdict.verb is Verb.ACT:
+        asked = (verb, handler)
+    elif known and (verdict.verb is Verb.NOTIFY or not matched):
+        asked = (handler,)
+    for reply in asked:
+        if reply is not None:
+            return {Continue(): "goes on", Return(88): 88}.get(reply, reply)
+    return outcome(Verdict(Verb.NOTIFY) if verdict.verb is Verb.ACT else verdict, call)
+
+
+@given(
+    stack=st.lists(policies, min_size=1, max_size=3),
+    world=worlds,
+    call=st.sampled_from(CALLS),
+    arch=st.sampled_from(ARCHS),
+    handler=st.sampled_from(REPLIES),
+    verb=st.sampled_from(REPLIES),
+)
+def test_code_of_a_stack_is_as_strict_as_its_strictest(
+    stack: list[Policy], world: World, call: str, arch: Arch, handler: Any, verb: Any
+) -> None:
+    """A call goes on if it would under each policy alone; else it gets what one of them says."""
+    WORLD[:] = [world]
+    kernel = FakeKernel()
+    supervisor = Supervisor(policy=stack, kernel=kernel, embedded=True)
+    supervisor.add_verb("act", answering(verb))
+    supervisor.on(*CALLS)(answering(handler))
+    supervisor.attach(kernel.listener())
+    with supervisor:
+        found = observed(supervisor, kernel, call, arch, world)
+    each = [alone(made, call, arch, world, handler, verb) for made in stack]
+    stopped = [said for said in each if said != "goes on"]
+    assert found in stopped if stopped else found == "goes on"
 
 
 @given(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from unotify.protocol import Continue
+
 if TYPE_CHECKING:
     from unotify.calls import Call
     from unotify.protocol import Reply
@@ -25,7 +27,7 @@ class Held:
         deadline: Seconds until it is answered anyway, or ``None``.
     """
 
-    __slots__ = ("_early", "_engine", "_settled", "call", "deadline")
+    __slots__ = ("_early", "_engine", "_settled", "call", "deadline", "gate")
 
     def __init__(self, call: Call, deadline: float | None, engine: Engine) -> None:
         self.call = call
@@ -33,6 +35,8 @@ class Held:
         self._engine = engine
         self._settled = False
         self._early: Callable[[], object] | None = None
+        self.gate: Callable[[Continue], bool] | None = None
+        """For the supervisor: false if others are to be asked before the call may go on."""
 
     def release(self, reply: Reply) -> bool:
         """Answer it; thread-safe, also before the handler has returned it.
@@ -45,7 +49,7 @@ class Held:
             LocalProtocolError: *reply* is not allowed for this call; the call
                 stays held.
         """
-        return self._do(lambda: self._engine.release(self, reply))
+        return self._do(lambda: self._release(reply))
 
     def pass_on(self) -> bool:
         """Not mine after all: ask the handlers that were registered later."""
@@ -54,6 +58,11 @@ class Held:
     def fail(self, error: BaseException) -> bool:
         """Answer with what *error* stands for, as if the handler had raised it."""
         return self._do(lambda: self._engine.fail(self, error))
+
+    def _release(self, reply: Reply) -> bool:
+        if isinstance(reply, Continue) and self.gate is not None and not self.gate(reply):
+            return self._engine.pass_on(self)
+        return self._engine.release(self, reply)
 
     def _do(self, act: Callable[[], bool]) -> bool:
         with self._engine.lock:

@@ -7,21 +7,23 @@ says, or else its default; but where Python handlers want the call and no rule m
 they come before that default, and the policy is *open*.
 
 Of what several policies say the strictest counts (`unotify.policy.stacking.severity`), the
-first among equals. If that is for handlers to decide, the step names whom to ask next, in
-an `Onward`, and the last of them is what happens when nobody takes the call:
+first among equals. If that is for code to decide, the step names whom to ask next, in an
+`Onward`:
 
-1. if some policy is open: Python handlers, then the defaults of the open ones;
-2. the handlers of verbs;
-3. if no policy is open: Python handlers;
-4. the supervisor's ``unhandled`` reply, if a rule had asked somebody; else the call goes on.
+1. if a policy is open, or says ``notify``: Python handlers; if they do not take the call, the
+   defaults of the open ones, or the ``unhandled`` reply for a ``notify``;
+2. for each policy that names a verb, in order: its handler, and if that does not take the
+   call Python handlers; then the ``unhandled`` reply.
 
-So nothing acts for the target that one of the policies refuses.
+The first reply counts, but a `Continue` only speaks for the policies that it was asked for,
+and the next are asked (`unotify.supervisor.agreeing`). So nothing acts for the target that
+one of the policies refuses, and a call goes on only if each of them lets it go.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -33,9 +35,10 @@ from unotify.calls import Call
 from unotify.errors import Error, NotExpressible, RacyContinue, TargetError
 from unotify.policy.compiling import Handlers, action_of
 from unotify.policy.deciding import Decision, decide
-from unotify.policy.model import Policy, Rule, Verb, Verdict
+from unotify.policy.model import LETTING_GO, Policy, Rule, Verb, Verdict
 from unotify.policy.stacking import architectures, compile_stack, severity
 from unotify.protocol import Continue, Fail, Reply, Return
+from unotify.supervisor.agreeing import Agreement, Party
 from unotify.supervisor.checking import check, filter_flags
 from unotify.supervisor.counters import Counters
 from unotify.supervisor.facts import CallFacts
@@ -195,22 +198,29 @@ class Judge:
         given: list[_Saying],
         asked: tuple[Step, ...],
     ) -> Onward:
+        agreement = Agreement(_NAME, asked)
+        acting = [saying for saying in given if saying.verdict.verb is Verb.ACT]
+        notified = len(acting) < len(given)
+
         def by_default(call: Call) -> Reply | None:
-            said = min(undecided, key=lambda saying: severity(saying.verdict))
-            if severity(said.verdict) < severity(_NOTIFY):
+            said = min(undecided, key=lambda saying: severity(saying.verdict), default=None)
+            if said is not None and severity(said.verdict) < severity(_NOTIFY):
                 return self._refuse(call, said)
-            return None
+            asks = notified or any(s.verdict.verb is Verb.NOTIFY for s in undecided)
+            return self._unhandled if asks else None
 
         def at_last(call: Call) -> Reply:
-            if given or any(s.verdict.verb is Verb.NOTIFY for s in undecided):
-                return self._unhandled
-            return self._let_go(call, sayings)
+            by_code = agreement.handlers_let_go
+            silent = [
+                saying
+                for saying in sayings
+                if saying.verdict.verb in LETTING_GO and not (saying.open and by_code)
+            ]
+            return self._let_go(call, silent, agreement.reasons)
 
-        verbs = [self._verb_step(saying) for saying in given if saying.verdict.verb is Verb.ACT]
-        steps = (
-            [*asked, Step(by_default, _NAME, None, None), *verbs] if undecided else [*verbs, *asked]
-        )
-        return Onward((*steps, Step(at_last, _NAME, None, None)))
+        parties = [Party(by_default)] if undecided or notified else []
+        parties += [Party(lambda call: self._unhandled, self._verb_step(s)) for s in acting]
+        return Onward((*agreement.steps(parties), Step(at_last, _NAME, None, None)))
 
     def _verb_step(self, saying: _Saying) -> Step:
         verdict = saying.verdict
@@ -240,8 +250,10 @@ class Judge:
             )
         return Fail(number)
 
-    def _let_go(self, call: Call, sayings: Sequence[_Saying]) -> Continue:
-        reasons = []
+    def _let_go(
+        self, call: Call, sayings: Sequence[_Saying], accepted: Iterable[str] = ()
+    ) -> Continue:
+        reasons = list(accepted)
         for saying in sayings:
             if saying.read:
                 because = saying.decision.because
@@ -253,7 +265,8 @@ class Judge:
                     )
                 reasons.append(because)
         # What is told is what made a difference: a rule rather than a default.
-        self._say(call, next((s for s in sayings if s.decision.rule is not None), sayings[0]))
+        if sayings:
+            self._say(call, next((s for s in sayings if s.decision.rule is not None), sayings[0]))
         return Continue.racy(because="; ".join(dict.fromkeys(reasons))) if reasons else Continue()
 
     def _say(self, call: Call, saying: _Saying) -> None:
