@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+from errno import EACCES, EINVAL, ENOSYS
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
 from tests.conftest import missing
-from tests.kernel.cli_support import cli
+from tests.kernel.cli_support import ENVIRON, UNOTIFY, cli
+from tests.kernel.profiles import ENGINES, profile
+from unotify.abi.arch import Arch
+from unotify.cli.failures import Exit
+from unotify.kernel import default_kernel
 
 POLICIES = Path(__file__).parents[2] / "examples" / "policies"
 PYTHON = getattr(sys, "_base_executable", None) or sys.executable
@@ -156,6 +164,110 @@ def test_ai_agent(tmp_path: Path) -> None:
         assert (found.returncode, found.stdout) == (1, "")
         assert "No such file" in found.stderr
     assert python("ai-agent", "import socket\nsocket.socket()") == "EACCES"
+
+
+I386 = """
+static int call(int nr, int a, int b, int c, int d, int e) {
+    int result;
+    __asm__ volatile("int $0x80" : "=a"(result)
+        : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e) : "memory");
+    return result;
+}
+void _start(void) {
+    static int inet[3] = {2, 1, 0}, pair[4] = {1, 1, 0}, found[8];
+    static long long at;
+    static int both[2];
+    int file = call(5, (int)"/proc/self/exe", 0, 0, 0, 0);
+    pair[3] = (int)both;
+    found[0] = call(359, 2, 1, 0, 0, 0);             /* socket */
+    found[1] = call(102, 1, (int)inet, 0, 0, 0);     /* socketcall: socket */
+    found[2] = call(102, 8, (int)pair, 0, 0, 0);     /* socketcall: socketpair */
+    found[3] = call(140, file, 0, 7, (int)&at, 0);   /* _llseek: 7 */
+    found[4] = call(140, file, 1, 7, (int)&at, 0);   /* _llseek: 4 GiB and 7 */
+    found[5] = call(425, 1, 0, 0, 0, 0);             /* io_uring_setup */
+    found[6] = call(9999, 0, 0, 0, 0, 0);
+    found[7] = (int)at;
+    call(4, 1, (int)found, sizeof found, 0, 0);
+    call(1, 0, 0, 0, 0, 0);
+}
+"""
+
+
+def test_i386(tmp_path: Path) -> None:
+    """A 32-bit program has sockets by neither way and no large seeks; a 64-bit one gets nowhere."""
+    if Arch.I386 not in default_kernel().architectures:
+        missing("this kernel runs no i386 code")
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        missing("gcc is not installed")
+    program = tmp_path / "program"
+    options = "-m32 -O1 -static -nostdlib -fno-pie -no-pie -fno-stack-protector -mno-sse -xc -"
+    subprocess.run([gcc, "-o", program, *options.split()], input=I386.encode(), check=True)
+
+    def results(*before: str) -> list[int]:
+        done = subprocess.run([*before, program], env=ENVIRON, stdout=PIPE, check=True)
+        return list(struct.unpack("8i", done.stdout))
+
+    policy = str(POLICIES / "i386.toml")
+    refused = [-EACCES, -EACCES, -EACCES, 0, -EINVAL, -ENOSYS, -ENOSYS, 7]
+    assert results(*UNOTIFY, "run", "--policy", policy, "--") == refused
+    # By itself it can do all that.
+    by_itself = results()
+    assert min(by_itself[:5]) >= 0
+    assert run("i386", "true").returncode == -signal.SIGSYS
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_container_default(engine: str, tmp_path: Path) -> None:
+    """An engine's profile, by the commands of its page: shells work, and what it denies fails."""
+    if subprocess.run(["setarch", "-R", "true"], check=False).returncode:
+        missing("personality(ADDR_NO_RANDOMIZE) is denied here anyway")
+    page = (POLICIES / "container-default.md").read_text()
+    usual = "/usr/share/containers/seccomp.json"
+    done = {}
+    script = (
+        "set -o pipefail; seq 100 | sort -n | tail -1; (exit 7) & wait $!; echo $?\n"
+        "setarch --uname-2.6 uname -r\n"  # personality(UNAME26) is in the profiles
+        "setarch -R true || echo denied\n"  # and personality(ADDR_NO_RANDOMIZE) is not
+        "setarch -R true 2>/dev/null && echo allowed\n"
+        "exit 3\n"
+    )
+    for line in page.split("```")[1].strip().splitlines():
+        argv = line.replace(usual, str(profile(engine))).split()
+        assert argv.pop(0) == "unotify"
+        done[argv[0]] = cli(*argv, cwd=tmp_path, input=script if argv[0] == "run" else None)
+    assert set(done) == {"convert", "run", "audit"}
+    assert done["convert"].returncode == 0
+    shell = done["run"]
+    hundred, status, release, denied = shell.stdout.split("\n")[:4]
+    assert (hundred, status, denied, shell.returncode) == ("100", "7", "denied", 3)
+    assert release.startswith("2.6.")
+    assert "allowed" not in shell.stdout
+    assert "failed to set personality" in shell.stderr
+    assert done["audit"].returncode in (0, Exit.POLICY)
+    assert done["audit"].stderr == ""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_programs_in_a_container(engine: str, tmp_path: Path) -> None:
+    """Threads, processes, sockets and files work under an engine's profile, as it is."""
+    code = """import os, socket, subprocess, sys, threading
+thread = threading.Thread(target=print, args=("thread",))
+thread.start()
+thread.join()
+with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_connection(server.getsockname()) as client:
+        client.sendall(b"bytes")
+        print(server.accept()[0].recv(9))
+print(subprocess.run(["cat"], input="piped", text=True, stdout=-1).stdout)
+os.mkfifo(sys.argv[1], 0o600)
+print(oct(os.stat(sys.argv[1]).st_mode))
+"""
+    file = str(profile(engine))
+    argv = [PYTHON, "-I", "-S", "-c", code, str(tmp_path / "fifo")]
+    done = cli("run", "--policy", file, "--", *argv)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\n") == ["thread", "b'bytes'", "piped", "0o10600", ""]
 
 
 def test_strict_compute(tmp_path: Path) -> None:
