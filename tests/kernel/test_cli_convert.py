@@ -101,7 +101,10 @@ do = { fail = "EACCES" }
             ],
         },
     ]
-    assert done.stderr == "unotify: note: listenerPath is not set, and SCMP_ACT_NOTIFY needs it\n"
+    assert done.stderr.splitlines() == [
+        "unotify: note: listenerPath is not set, and SCMP_ACT_NOTIFY needs it",
+        f"unotify: note: the rule at {policy}:7:1: only the listener can tell: target == '/x'",
+    ]
 
 
 def test_other_lists() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,7 @@ from unotify.bpf import (
 )
 from unotify.bpf.difference import differences
 from unotify.policy.compiling import compile_policy
-from unotify.policy.conditions import Condition, Look, Need, RegisterTest
+from unotify.policy.conditions import All, Condition, Look, Need, Negation, RegisterTest
 from unotify.policy.model import Policy, Rule, Verb, Verdict
 from unotify.policy.oci import export_profile, import_profile
 
@@ -151,6 +152,27 @@ def test_what_the_supervisor_decides() -> None:
     ]
     assert any("listenerPath" in note for note in notes)
     assert any('"notify" takes the listener' in note for note in notes)
+    assert [note for note in notes if "can tell" in note] == [
+        "the rule at policy: only the listener can tell: path"
+    ]
+
+
+def test_rules_that_look_are_named() -> None:
+    """Each with what it looks at; one that registers decide, or that never matches, is not."""
+    first, second = (Look(text, Need.MEMORY, bool) for text in ("path", "other"))
+    five = on(Compare(1, CompareOp.EQ, 5))
+    rules = [
+        replace(rule("openat", EPERM, All((five, first, second, first))), name="a"),
+        replace(rule("openat", EPERM, five), name="b"),
+        replace(rule("openat", ALLOW), name="c"),
+        replace(rule("openat", EPERM, Negation(second)), name="never"),
+        replace(rule("mkdir", ALLOW, Negation(second)), name="d", racy=True, because="x"),
+    ]
+    _, notes = export_profile(policy(*rules, default=Verdict(Verb.NOTIFY)))
+    assert [note for note in notes if "can tell" in note] == [
+        '"a": only the listener can tell: path; other',
+        '"d": only the listener can tell: other',
+    ]
 
 
 def test_what_has_no_words() -> None:

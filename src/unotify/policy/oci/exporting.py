@@ -16,8 +16,9 @@ from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import Always, And, Compare, CompareOp, In, Not, Or, RegisterPredicate, Verdict
 from unotify.policy.compiling import action_of, tables
+from unotify.policy.conditions import Look, tests
 from unotify.policy.deciding import cases
-from unotify.policy.model import Policy
+from unotify.policy.model import Policy, Rule
 from unotify.policy.oci.cubes import Said, Unsayable, Width, alternatives
 from unotify.policy.oci.words import ARCHITECTURES
 from unotify.policy.problems import listed
@@ -120,20 +121,30 @@ class _Exporter:
             self._note("the default is for the listener to decide: runc refuses that, crun does it")
         if (notified or self._default == _NOTIFY) and policy.listener_path is None:
             self._note("listenerPath is not set, and SCMP_ACT_NOTIFY needs it")
-        if notified:
-            self._decided_later()
+        if notified or self._default == _NOTIFY:
+            for rule in policy.rules:
+                self._decided_later(rule)
 
-    def _decided_later(self) -> None:
-        """Name the rules that the listener must know."""
-        for rule in self._policy.rules:
-            if any(
-                case.rule is rule and action_of(case.verdict, name, log=rule.log) == _NOTIFY
-                for arch in self._architectures
-                for name in rule.calls
-                for case in cases(self._policy, arch, name)
-            ):
-                what = f'"{rule.verdict}"' + (" with log" if rule.log else "")
-                self._note(f"{rule}: {what} takes the listener")
+    def _decided_later(self, rule: Rule) -> None:
+        """Say what of a rule the listener must know."""
+        found = [
+            (case, name)
+            for arch in self._architectures
+            for name in rule.calls
+            for case in cases(self._policy, arch, name)
+            if case.rule is rule
+        ]
+        if any(action_of(case.verdict, name, log=rule.log) == _NOTIFY for case, name in found):
+            what = f'"{rule.verdict}"' + (" with log" if rule.log else "")
+            self._note(f"{rule}: {what} takes the listener")
+        looks = dict.fromkeys(
+            test.text
+            for case, _ in found
+            for test in tests(case.condition)
+            if isinstance(test, Look)
+        )
+        if looks:
+            self._note(f"{rule}: only the listener can tell: {'; '.join(looks)}")
 
     # ------------------------------------------------------------- calls
 
