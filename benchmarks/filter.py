@@ -276,7 +276,9 @@ def moby() -> Profile:
     try:
         document = json.loads(path.read_text())
     except OSError as error:
-        raise NotHere(str(error)) from None
+        raise NotHere(
+            f"{path}: {error.strerror}; UNOTIFY_MOBY_PROFILE=$(.ci/moby-profile build/moby) has it"
+        ) from None
     policy = import_profile(document, source=str(path), native=NATIVE)
     rules = [
         [
