@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from unotify.abi.hints import nearest
 from unotify.abi.seccomp import FilterFlag
 from unotify.errors import UnknownName
-from unotify.policy.problems import kind_of, listed, nearest, shown
+from unotify.policy.problems import kind_of, listed, shown
 from unotify.policy.reading import Part
 
 __all__ = ["FLAGS", "LISTENER", "Flag", "flags_of", "listener_of", "short"]
