@@ -37,7 +37,7 @@ from unotify.kernel.abroad import Abroad
 from unotify.kernel.acts import Outcome, execute, number
 from unotify.kernel.blocking import Interrupter
 from unotify.kernel.pinning import Pin, Place
-from unotify.kernel.rights import CAP_SYS_ADMIN, Rights, mine, taken_on
+from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, Rights, mine, taken_on
 from unotify.kernel.socketing import SENDER, Sender, execute_on_socket, unix_path
 
 __all__ = ["Actor"]
@@ -102,7 +102,7 @@ class Actor:
         if not act.as_supervisor and _privileged():
             ours = mine()
             theirs = thread.rights()
-            sender = _sender(act, thread, theirs, ours)
+            sender = _sender(act, thread, fds.get("fd", -1), theirs, ours)
             if act.real_ids:
                 theirs = theirs.of_real_ids()
             if theirs.key == ours.key and sender is None:
@@ -160,10 +160,25 @@ def _effective(act: Act) -> dict[str, int]:
     return {"flags": int(act.values["flags"] or 0) | 0x200}  # AT_EACCESS
 
 
-def _sender(act: Act, thread: Any, theirs: Rights, ours: Rights) -> Sender | None:
-    if act.name != "sendmsg" or not ours.permitted & CAP_SYS_ADMIN:
+def _sender(act: Act, thread: Any, fd: int, theirs: Rights, ours: Rights) -> Sender | None:
+    if act.name != "sendmsg" or ours.permitted & SENDER != SENDER or not _is_unix(fd):
         return None
-    return thread.tgid, *theirs.real
+    uids = frozenset((theirs.uid, theirs.real[0], theirs.saved[0]))
+    gids = frozenset((theirs.gid, theirs.real[1], theirs.saved[1]))
+    return Sender(
+        *(thread.tgid, *theirs.real, theirs.own_pid),
+        None if theirs.effective & CAP_SETUID else uids,
+        None if theirs.effective & CAP_SETGID else gids,
+    )
+
+
+def _is_unix(fd: int) -> bool:
+    # Elsewhere what it takes to say who sends would be a right to send other things.
+    try:
+        with socket.socket(fileno=os.dup(fd)) as found:
+            return found.family == socket.AF_UNIX
+    except OSError:
+        return False
 
 
 def _prepare(place: Place, act: Act) -> None:

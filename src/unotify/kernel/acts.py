@@ -76,6 +76,9 @@ def execute(
         for argument, spot in act.spots.items():
             if argument not in found:
                 found[argument] = pin(place, spot)
+            if found[argument].name and not spot.parent:
+                # Whoever makes it now may make it a link, and that led from our own root.
+                return Outcome(-errno.ENOENT)
         return _plain(act, place, found, fds)
     finally:
         for argument, pinned in found.items():

@@ -22,7 +22,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -30,11 +30,13 @@ from unotify.abi import tables
 from unotify.errors import KernelError
 from unotify.kernel._libc import NATIVE, check, syscall
 
-__all__ = ["CAP_SYS_ADMIN", "Rights", "mine", "settle", "taken_on"]
+__all__ = ["CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN", "Rights", "mine", "settle", "taken_on"]
 
 _KEEP: Final = -1
 _CAP_VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _HEADER: Final = struct.pack("=Ii", _CAP_VERSION, 0)
+CAP_SETGID: Final = 1 << 6
+CAP_SETUID: Final = 1 << 7
 CAP_SYS_ADMIN: Final = 1 << 21
 
 
@@ -58,8 +60,10 @@ class Rights:
         effective: Effective capabilities, as a bit set.
         permitted: Permitted ones.
         real: Real user and group id.
+        saved: Saved user and group id.
         umask: Bits that new files do not get.
         no_new_privs: Whether exec can give no more.
+        own_pid: The process id as the innermost pid namespace numbers it.
     """
 
     uid: int
@@ -70,22 +74,27 @@ class Rights:
     effective: int
     permitted: int
     real: tuple[int, int]
+    saved: tuple[int, int]
     umask: int
     no_new_privs: bool
+    own_pid: int
 
     @classmethod
     def parse(cls, status: bytes) -> Rights:
         """Read them from ``/proc/PID/status``."""
-        fields = dict(line.split(b":", 1) for line in status.splitlines() if b":" in line)
-        ruid, uid, _, fsuid = map(int, fields[b"Uid"].split())
-        rgid, gid, _, fsgid = map(int, fields[b"Gid"].split())
+        # By \n alone: a name may have other ends of lines in it.
+        fields = dict(line.split(b":", 1) for line in status.split(b"\n") if b":" in line)
+        ruid, uid, suid, fsuid = map(int, fields[b"Uid"].split())
+        rgid, gid, sgid, fsgid = map(int, fields[b"Gid"].split())
         return cls(
             *(uid, gid, fsuid, fsgid, tuple(map(int, fields[b"Groups"].split()))),
             int(fields[b"CapEff"], 16),
             int(fields[b"CapPrm"], 16),
             (ruid, rgid),
+            (suid, sgid),
             int(fields[b"Umask"], 8),
             bool(int(fields.get(b"NoNewPrivs", b"0"))),
+            int(fields.get(b"NStgid", fields[b"Tgid"]).split()[-1]),
         )
 
     @property
@@ -96,10 +105,8 @@ class Rights:
     def of_real_ids(self) -> Rights:
         """What access(2) asks about: the real ids, and capabilities only if that is root."""
         uid, gid = self.real
-        return Rights(
-            *(uid, gid, uid, gid, self.groups, 0 if uid else self.permitted, self.permitted),
-            *(self.real, self.umask, self.no_new_privs),
-        )
+        effective = 0 if uid else self.permitted
+        return replace(self, uid=uid, gid=gid, fsuid=uid, fsgid=gid, effective=effective)
 
 
 def mine() -> Rights:
@@ -149,11 +156,23 @@ def _back(ours: Rights, *, groups: bool) -> None:
         _set("setfsuid", ours.fsuid)
         _set("setfsgid", ours.fsgid)
         _set_effective(ours.effective, ours.permitted)
-        back = mine().key == ours.key
+        back = _are_back(ours)
     except BaseException:
         back = False
     if not back:
         os.abort()
+
+
+def _are_back(ours: Rights) -> bool:
+    # Opens nothing: that a target has used up our descriptors must not look like a failure.
+    low, high = _capabilities()
+    return (
+        os.getresuid()[1] == ours.uid
+        and os.getresgid()[1] == ours.gid
+        and syscall(_number("setfsuid"), _KEEP) == ours.fsuid
+        and syscall(_number("setfsgid"), _KEEP) == ours.fsgid
+        and low[0] | high[0] << 32 == ours.effective
+    )
 
 
 def _set_groups(groups: tuple[int, ...]) -> None:
@@ -180,11 +199,17 @@ def _set_effective(effective: int, permitted: int) -> None:
 @cache
 def _inheritable() -> int:
     # It never changes by what is done here.
+    low, high = _capabilities()
+    return low[2] | high[2] << 32
+
+
+def _capabilities() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Effective, permitted and inheritable ones: the lower words, and the higher."""
     data = ctypes.create_string_buffer(24)
     if syscall(_number("capget"), _HEADER, data) < 0:
         raise KernelError(errno.EPERM, "capget(2)")
-    low, high = struct.unpack_from("=8xI8xI", data)
-    return int(low) | int(high) << 32
+    words = struct.unpack_from("=6I", data)
+    return words[:3], words[3:]
 
 
 def settle() -> None:

@@ -18,14 +18,16 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
 from unotify.calls.messages import Control, Message
+from unotify.errors import Refused
 from unotify.kernel._libc import syscall
 from unotify.kernel.acts import Outcome, Waiting, number
 from unotify.kernel.pinning import Pin, Place, pin
+from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 
 __all__ = ["SENDER", "Sender", "execute_on_socket"]
 
@@ -35,12 +37,50 @@ _SCM_RIGHTS: Final = 1
 _SCM_CREDENTIALS: Final = 2
 _HEAD: Final = struct.Struct("@Nii")
 _WORD: Final = struct.calcsize("@N")
+_UCRED: Final = struct.Struct("=iII")
 
-SENDER: Final = 1 << 21 | 1 << 7 | 1 << 6
-"""CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID: what it takes to say who a message is from."""
+SENDER: Final = CAP_SYS_ADMIN | CAP_SETUID | CAP_SETGID
+"""What it takes to say who a message is from."""
 
-Sender = tuple[int, int, int]
-"""Process, user and group id to give with messages on unix sockets."""
+
+
+class Sender(NamedTuple):
+    """Who a message on a unix socket is from.
+
+    Attributes:
+        pid: The process, as we number it.
+        uid: Its real user id.
+        gid: Its real group id.
+        own_pid: What it calls itself, in its own pid namespace.
+        uids: User ids that it may give; ``None``: all.
+        gids: Group ids that it may give; ``None``: all.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    own_pid: int
+    uids: frozenset[int] | None
+    gids: frozenset[int] | None
+
+    def saying(self, data: bytes) -> bytes:
+        """The ``struct ucred`` that stands for the target's *data*.
+
+        We have the capabilities to say anything, so the kernel's checks are made here.
+
+        Raises:
+            Refused: EPERM: it says to be what it is not.
+        """
+        if len(data) != _UCRED.size:
+            raise Refused("credentials of another size", errno=errno.EINVAL)
+        pid, uid, gid = _UCRED.unpack(data)
+        if (
+            pid not in (self.pid, self.own_pid)
+            or (self.uids is not None and uid not in self.uids)
+            or (self.gids is not None and gid not in self.gids)
+        ):
+            raise Refused("credentials of somebody else", errno=errno.EPERM)
+        return _UCRED.pack(self.pid, uid, gid)
 
 
 def execute_on_socket(
@@ -112,8 +152,11 @@ def _address(place: Place, address: bytes) -> tuple[bytes, Pin | None]:
     if path is None:
         return address, None
     pinned = pin(place, Spot(path))
-    name = b"/" + pinned.name if pinned.name else b""
-    return _AF.pack(socket.AF_UNIX) + b"/proc/thread-self/fd/%d%s\0" % (pinned.fd, name), pinned
+    if pinned.name:
+        # Whoever makes it now may make it a link, which would be followed from our own root.
+        pinned.close()
+        raise Refused(f"{os.fsdecode(path)}: there is no such socket", errno=errno.ENOENT)
+    return _AF.pack(socket.AF_UNIX) + b"/proc/thread-self/fd/%d\0" % pinned.fd, pinned
 
 
 def _bind(place: Place, fd: int, address: bytes, *, own_cwd: bool) -> Outcome:
@@ -222,12 +265,14 @@ def _controls(
             data = b"".join(struct.pack("=i", passed[fd]) for fd in control.fds)
         elif control.level == _SOL_SOCKET and control.kind == _SCM_CREDENTIALS:
             said = True
-            if sender is None and len(data) == 12:
+            if sender is not None:
+                data = sender.saying(data)
+            elif len(data) == _UCRED.size:
                 # Ours is the only process id that the kernel believes us.
                 data = struct.pack("=i", os.getpid()) + data[4:]
         found.append(_control(control.level, control.kind, data))
     if sender is not None and not said:
-        found.append(_control(_SOL_SOCKET, _SCM_CREDENTIALS, struct.pack("=iII", *sender)))
+        found.append(_control(_SOL_SOCKET, _SCM_CREDENTIALS, _UCRED.pack(*sender[:3])))
     return found
 
 
