@@ -36,11 +36,11 @@ def say(found):
 @functools.cache
 def python() -> str:
     """An interpreter that an ordinary user can run."""
-    for found in (getattr(sys, "_base_executable", None) or sys.executable, "/usr/bin/python3"):
-        path = Path(found).resolve()
+    names = (getattr(sys, "_base_executable", None) or sys.executable, "/usr/bin/python3")
+    for path in map(Path.resolve, map(Path, names)):
         if path.exists() and all(os.stat(above).st_mode & 0o001 for above in path.parents):
             return str(path)
-    missing("no interpreter that an ordinary user can run")
+    return missing("no interpreter that an ordinary user can run")
 
 
 @contextmanager

@@ -111,6 +111,7 @@ say([tried(os.open, f"/proc/{pid}/mem", os.O_RDWR) for pid in sys.argv[1:]])
 """,
             os.getpid(),
             1,
-            **{"user": 0, "group": 0},
+            user=0,
+            group=0,
         )
     assert found == ["EACCES", "EACCES"]

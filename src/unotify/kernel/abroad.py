@@ -9,6 +9,10 @@ in a fork of itself, so that the others need not wait.
 
 Each request brings the socket for its answer along. When the target has gone that socket is
 closed here, and whoever still works on it there ends.
+
+A target that is root in its namespace may stop or kill that process, as it may all in there. So
+nothing here waits for it without an end, nor makes targets of other namespaces wait. It cannot
+look into it: a process that has entered a namespace is not dumpable.
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from unotify.calls.acts import Act
-from unotify.errors import KernelError, Refused, TargetGone
+from unotify.calls.lookups import Spot
+from unotify.errors import KernelError, Refused
 from unotify.kernel.acts import Outcome
+from unotify.kernel.blocking import Waiting
 from unotify.kernel.packing import pack_act, unpack_outcome
 from unotify.kernel.pinning import Pin
 
@@ -36,6 +42,7 @@ _MOST: Final = 16
 """How many such processes are kept."""
 
 _TICK: Final = 0.05
+_PATIENCE: Final = 5.0
 _LONGEST: Final = 4 << 20
 _ANSWER_FDS: Final = 1
 
@@ -49,20 +56,31 @@ class _Helper:
                 env={"UNOTIFY_PATH": _OURS},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), namespace),
+                # Ours mean something there too, as groups without a number.
+                extra_groups=[] if os.geteuid() == 0 else None,
             )
+        ours.settimeout(_PATIENCE)
         self.socket = ours
         self.lock = threading.Lock()
         self.namespace = os.dup(namespace)  # so that its number is not given to another
         self.refusal = self._begin()
 
     def _begin(self) -> int:
-        word = self.socket.recv(4)
+        try:
+            word = self.socket.recv(4)
+        except OSError:
+            word = b""
         return int.from_bytes(word, "little") if len(word) == 4 else errno.EPERM
 
     def close(self) -> None:
+        """End it, when it has done what it does now; if it does not, kill it."""
         self.socket.close()
         os.close(self.namespace)
-        self.process.wait()
+        try:
+            self.process.wait(_PATIENCE / 10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -77,7 +95,13 @@ class Abroad:
 
     def __init__(self) -> None:
         self._helpers: OrderedDict[tuple[int, int], _Helper] = OrderedDict()
+        self._starting: dict[tuple[int, int], threading.Lock] = {}
         self._lock = threading.Lock()
+
+    def pin(self, thread: Any, spot: Spot, wait: Waiting) -> Pin:
+        """Find out what *spot* names for *thread*; see `unotify.kernel.acting.Actor.pin`."""
+        outcome = self.act(thread, Act("pin", "pin", spots={"path": spot}), {}, {}, {}, wait)
+        return Pin(outcome.fd, outcome.outs["name"], thread.place.root)
 
     def act(
         self,
@@ -86,6 +110,7 @@ class Abroad:
         pins: Mapping[str, Pin],
         fds: Mapping[str, int],
         passed: Mapping[int, int],
+        wait: Waiting,
     ) -> Outcome:
         """Do *act* for *thread*; see `unotify.kernel.acting.Actor.act`."""
         helper = self._helper(thread)
@@ -120,15 +145,14 @@ class Abroad:
                         "sendmsg(2)",
                         f"the process in the user namespace ended: {error}",
                     ) from error
-            return self._answer(thread, answers)
+            return self._answer(answers, wait)
 
-    def _answer(self, thread: Any, answers: socket.socket) -> Outcome:
+    def _answer(self, answers: socket.socket, wait: Waiting) -> Outcome:
         waiting = select.poll()
         waiting.register(answers, select.POLLIN)
-        while not waiting.poll(_TICK * 1000):
-            if not thread.is_waiting():
-                raise TargetGone(f"thread {thread.tid} does not wait for this call any more")
-        data, got, _, _ = socket.recv_fds(answers, 8, _ANSWER_FDS)
+        wait(lambda: 0 if waiting.poll(_TICK * 1000) else -errno.EINTR)
+        answers.settimeout(_PATIENCE)
+        data, got, _, _ = socket.recv_fds(answers, 8, _ANSWER_FDS, socket.MSG_CMSG_CLOEXEC)
         try:
             if len(data) < 8:
                 raise KernelError(
@@ -155,13 +179,12 @@ class Abroad:
         try:
             found = os.fstat(namespace)
             key = found.st_dev, found.st_ino
-            with self._lock:
-                helper = self._helpers.get(key)
-                if helper is None or helper.process.poll() is not None:
-                    helper = self._helpers[key] = _Helper(namespace)
-                self._helpers.move_to_end(key)
-                while len(self._helpers) > _MOST:
-                    self._helpers.popitem(last=False)[1].close()
+            helper = self._known(key)
+            if helper is None:
+                with self._lock:
+                    starting = self._starting.setdefault(key, threading.Lock())
+                with starting:
+                    helper = self._known(key) or self._started(key, namespace)
         finally:
             os.close(namespace)
         if helper.refusal:
@@ -174,12 +197,37 @@ class Abroad:
             )
         return helper
 
+    def _known(self, key: tuple[int, int]) -> _Helper | None:
+        with self._lock:
+            helper = self._helpers.get(key)
+            if helper is None or helper.process.poll() is not None:
+                return None
+            self._helpers.move_to_end(key)
+            return helper
+
+    def _started(self, key: tuple[int, int], namespace: int) -> _Helper:
+        helper = _Helper(namespace)
+        left = []
+        with self._lock:
+            self._starting.pop(key, None)
+            dead = self._helpers.pop(key, None)
+            if dead is not None:
+                left.append(dead)
+            self._helpers[key] = helper
+            while len(self._helpers) > _MOST:
+                left.append(self._helpers.popitem(last=False)[1])
+        for each in left:
+            each.close()
+        return helper
+
     def _forget(self, helper: _Helper) -> None:
+        left = []
         with self._lock:
             for key, known in list(self._helpers.items()):
                 if known is helper:
-                    del self._helpers[key]
-                    helper.close()
+                    left.append(self._helpers.pop(key))
+        for each in left:
+            each.close()
 
     def close(self) -> None:
         """End all of them."""

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from unotify.abi.types import Tid
@@ -66,7 +67,7 @@ def main(control: int, namespace: int) -> None:
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are nobody's to wait for
     while True:
-        head, fds, _, _ = socket.recv_fds(connection, 8, _MOST_FDS)
+        head, fds, _, _ = socket.recv_fds(connection, 8, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
         if len(head) < 8 or not fds:
             return
         text = _exactly(connection, int.from_bytes(head, "little"))
@@ -90,8 +91,12 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 def _serve(text: bytes, answer: int, fds: list[int]) -> None:
     act, names, pins, tid, tgid = unpack_act(text)
     may_wait = act.name in ("openat", "connect", "sendmsg")
-    if may_wait and os.fork():
-        return
+    try:
+        if may_wait and os.fork():
+            return
+    except OSError:
+        may_wait = False  # too many processes: it waits here, and all others with it
+    fd = -1
     try:
         reply, fd = _done(act, dict(zip(names, fds, strict=True)), pins, tid, tgid, answer)
         with socket.socket(fileno=os.dup(answer)) as connection:
@@ -104,6 +109,8 @@ def _serve(text: bytes, answer: int, fds: list[int]) -> None:
     finally:
         if may_wait:
             os._exit(0)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _done(
@@ -117,7 +124,8 @@ def _done(
     given = {name[3:]: fd for name, fd in fds.items() if name.startswith("fd ")}
     passed = {int(name[5:]): fd for name, fd in fds.items() if name.startswith("pass ")}
     try:
-        theirs, ours = _rights(fds["proc"]), mine()
+        ours = mine()
+        theirs = _without_strangers(_rights(fds["proc"]), ours)
         umask = theirs.umask
         if act.real_ids:
             theirs = theirs.of_real_ids()
@@ -145,6 +153,16 @@ def _rights(proc: int) -> Rights:
         return Rights.parse(os.read(fd, 8192))
     finally:
         os.close(fd)
+
+
+def _without_strangers(theirs: Rights, ours: Rights) -> Rights:
+    """*theirs* without groups that have no number here: they could be anybody's."""
+    with open("/proc/self/setgroups") as asked:
+        if asked.read().strip() == "deny":
+            return replace(theirs, groups=ours.groups)
+    with open("/proc/sys/kernel/overflowgid") as file:
+        overflow = int(file.read())
+    return replace(theirs, groups=tuple(gid for gid in theirs.groups if gid != overflow))
 
 
 def _waiting(answer: int) -> Callable[[Callable[[], int]], int]:

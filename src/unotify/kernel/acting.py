@@ -3,7 +3,8 @@
 Theory of operation. Three questions decide where an act happens.
 
 - Is the target in our user namespace? If not its ids and capabilities mean something else here,
-  and a process of its namespace acts (`unotify.kernel.abroad`).
+  and a process of its namespace acts (`unotify.kernel.abroad`). As long as such a namespace is new
+  and has no ids its capabilities are good for nothing, so it is acted here, without them.
 - May it do what we may? A supervisor with privileges takes on the target's
   (`unotify.kernel.rights`), in whatever thread it is.
 - Does the act make a file, and is the target's umask another than ours? A umask belongs to
@@ -28,15 +29,16 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from unotify.calls.acts import Act
+from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, Refused, TargetGone
 from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, check, syscall
 from unotify.kernel.abroad import Abroad
 from unotify.kernel.acts import Outcome, execute, number
-from unotify.kernel.blocking import Interrupter
-from unotify.kernel.pinning import Pin, Place
+from unotify.kernel.blocking import Interrupter, Waiting
+from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, Rights, mine, taken_on
 from unotify.kernel.socketing import SENDER, Sender, execute_on_socket, unix_path
 
@@ -80,14 +82,64 @@ class Actor:
                 for control in message.controls
                 for fd in control.fds
             }
-            away = thread.user_namespace() != self._home
-            if away and not act.as_supervisor:
-                outcome = self._abroad.act(thread, act, pins, fds, passed)
+            if not act.as_supervisor:
+                for pinned in pins.values():
+                    pinned.require_reached()
+            if self._is_abroad(thread) and not act.as_supervisor:
+                with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
+                    outcome = self._abroad.act(thread, act, pins, fds, passed, wait)
             else:
                 outcome = self._here(thread, act, pins, fds, passed)
         if act.name == "sendmsg" and outcome.value == -errno.EPIPE:
             _break_pipe(thread, act)
         return outcome
+
+    def pin(self, thread: Any, spot: Spot) -> Pin:
+        """Find out what *spot* names for *thread*, with its rights.
+
+        What it may not reach is looked up with ours, for rules to match, and is then refused to
+        whoever acts on it with the target's rights.
+
+        Raises:
+            TargetError, KernelError: As `unotify.kernel.pinning.pin`.
+        """
+        place: Place = thread.place
+        try:
+            with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
+                if self._is_abroad(thread):
+                    return self._abroad.pin(thread, spot, wait)
+                return self._pin_here(thread, place, spot)
+        except Refused as refused:
+            if refused.errno != errno.EACCES:
+                raise
+            try:
+                found = pin(place, spot)
+            except Refused:
+                raise refused from None
+            found.out_of_reach = True
+            return found
+
+    def _pin_here(self, thread: Any, place: Place, spot: Spot) -> Pin:
+        if _privileged():
+            ours, theirs = mine(), self._rights(thread)
+            if theirs.key != ours.key:
+                place.prepare(spot)
+                before, place.fsuid = place.fsuid, theirs.fsuid
+                try:
+                    with taken_on(theirs, ours):
+                        return pin(place, spot)
+                finally:
+                    place.fsuid = before
+        return pin(place, spot)
+
+    def _is_abroad(self, thread: Any) -> bool:
+        return bool(thread.user_namespace() != self._home and thread.has_ids())
+
+    def _rights(self, thread: Any) -> Rights:
+        theirs: Rights = thread.rights()
+        if thread.user_namespace() == self._home:
+            return theirs
+        return replace(theirs, effective=0, permitted=0)
 
     def _here(
         self,
@@ -101,7 +153,7 @@ class Actor:
         theirs = ours = None
         if not act.as_supervisor and _privileged():
             ours = mine()
-            theirs = thread.rights()
+            theirs = self._rights(thread)
             sender = _sender(act, thread, fds.get("fd", -1), theirs, ours)
             if act.real_ids:
                 theirs = theirs.of_real_ids()
@@ -113,10 +165,7 @@ class Actor:
             # Whoever acts has the rights that were asked about as its effective ones.
             act = replace(act, real_ids=False, values={**act.values, **_effective(act)})
 
-        def work(own_cwd: bool = False) -> Outcome:
-            def wait(call: Callable[[], int]) -> int:
-                return self.interrupter.call(call, thread.tgid, thread.is_waiting)
-
+        def work(wait: Waiting, own_cwd: bool) -> Outcome:
             if act.name in _SOCKETS:
                 return execute_on_socket(
                     act, place, fds, passed, sender, own_cwd=own_cwd, wait=wait
@@ -124,10 +173,11 @@ class Actor:
             return execute(act, place, pins, fds, wait)
 
         def as_target(own_cwd: bool = False) -> Outcome:
-            if theirs is None or ours is None:
-                return work(own_cwd)
-            with taken_on(theirs, ours, more=SENDER if sender else 0):
-                return work(own_cwd)
+            with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
+                if theirs is None or ours is None:
+                    return work(wait, own_cwd)
+                with taken_on(theirs, ours, more=SENDER if sender else 0):
+                    return work(wait, own_cwd)
 
         if theirs is not None:
             place.fsuid = theirs.fsuid
@@ -209,37 +259,46 @@ def _break_pipe(thread: Any, act: Act) -> None:
         check(done, "pidfd_send_signal(2)")
 
 
+_Job: TypeAlias = tuple[int, Callable[[bool], Outcome], Future[Outcome]]
+
+
 class _Apart:
     """Threads that share neither umask nor current directory with the others."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[int, Callable[[bool], Outcome], Future[Outcome]]]
-        self._jobs = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
 
     def run(self, umask: int, work: Callable[[bool], Outcome]) -> Outcome:
         """Return ``work(True)``, done in such a thread with *umask*."""
         future: Future[Outcome] = Future()
+        job = umask, work, future
         with self._lock:
             wanted = self._idle == 0
             self._idle -= not wanted
-        self._jobs.put((umask, work, future))
         if wanted:
-            threading.Thread(target=self._serve, name="unotify-apart", daemon=True).start()
+            # With its first job in hand: if it cannot start, nobody else finds that one later.
+            threading.Thread(
+                target=self._serve, args=(job,), name="unotify-apart", daemon=True
+            ).start()
+        else:
+            self._jobs.put(job)
         return future.result()
 
-    def _serve(self) -> None:
-        check(syscall(number("unshare"), _CLONE_FS), "unshare(2)")
+    def _serve(self, job: _Job) -> None:
+        try:
+            check(
+                syscall(number("unshare"), _CLONE_FS),
+                "unshare(2)",
+                hint="the umask of a target is taken on by a thread that has its own",
+            )
+        except BaseException as error:
+            job[2].set_exception(error)
+            return
         while True:
-            try:
-                umask, work, future = self._jobs.get(timeout=_REST)
-            except queue.Empty:
-                with self._lock:
-                    if self._idle == 0:  # somebody counts on us: a job is on its way
-                        continue
-                    self._idle -= 1
-                    return
+            umask, work, future = job
+            del job
             os.umask(umask)
             try:
                 future.set_result(work(True))
@@ -248,3 +307,19 @@ class _Apart:
             del work, future
             with self._lock:
                 self._idle += 1
+            found = self._next()
+            if found is None:
+                return
+            job = found
+            del found
+
+    def _next(self) -> _Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=_REST)
+            except queue.Empty:
+                with self._lock:
+                    if self._idle == 0:  # somebody counts on us: a job is on its way
+                        continue
+                    self._idle -= 1
+                    return None

@@ -12,7 +12,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -21,17 +21,16 @@ from unotify.abi.model import Role
 from unotify.calls.acts import Act
 from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.kernel._libc import NATIVE, syscall
+from unotify.kernel.blocking import Waiting
+from unotify.kernel.ourselves import forbids, is_proc
 from unotify.kernel.pinning import Pin, Place, pin, reach
-from unotify.kernel.walking import NO_SYMLINKS, is_proc, openat2
+from unotify.kernel.walking import NO_SYMLINKS, openat2
 
 __all__ = ["Outcome", "execute", "number"]
 
 AT_EMPTY_PATH: Final = 0x1000
 AT_SYMLINK_FOLLOW: Final = 0x400
 _TTY: Final = os.makedev(5, 0)
-
-Waiting = Callable[[Callable[[], int]], int]
-"""Makes one system call that may take long; returns its result, or a negative errno."""
 
 
 class Outcome(NamedTuple):
@@ -71,6 +70,9 @@ def execute(
     """
     found = dict(pins)
     try:
+        if act.name == "pin":
+            held = pin(place, act.spots["path"])
+            return Outcome(0, held.fd, {"name": held.name})
         if act.name == "openat":
             return _open(act, place, found, wait)
         for argument, spot in act.spots.items():
@@ -79,6 +81,8 @@ def execute(
             if found[argument].name and not spot.parent:
                 # Whoever makes it now may make it a link, and that led from our own root.
                 return Outcome(-errno.ENOENT)
+        if act.name == "readlinkat" and forbids(found["path"].fd, place.tid):
+            return Outcome(-errno.EACCES)
         return _plain(act, place, found, fds)
     finally:
         for argument, pinned in found.items():
@@ -177,6 +181,9 @@ def _open(act: Act, place: Place, pins: dict[str, Pin], wait: Waiting) -> Outcom
         fd = _open_pinned(pinned, flags, mode, wait)
     if fd < 0:
         return Outcome(fd)
+    if forbids(fd, place.tid):
+        os.close(fd)
+        return Outcome(-errno.EACCES)
     found = os.fstat(fd)
     if stat.S_ISCHR(found.st_mode) and found.st_rdev == _TTY:
         os.close(fd)

@@ -1,11 +1,16 @@
 """Acts that may take for ever: counted, and ended when nobody waits for them any more.
 
-Theory of operation. Opening a FIFO waits for the other end, a connect for a peer. Such an act
-happens in the thread that serves the call; if it takes long others serve the rest, as with
-reads that a target stalls (`unotify.kernel.stall`). The listener tells nobody that the target
-has gone (I9), so a watch asks now and then, and ends the act with a signal whose handler does
-nothing: the system call returns EINTR. The signal is a real-time one that nobody in this process
-uses, and is sent to one thread.
+Theory of operation. Opening a FIFO waits for the other end, a connect for a peer, and any look at
+a file system in user space for whoever serves that. Such an act happens in the thread that
+serves the call; if it takes long others serve the rest, as with reads that a target stalls
+(`unotify.kernel.stall`). The listener tells nobody that the target has gone (I9), so a watch
+asks now and then, and ends the act with a signal whose handler does nothing: the system call
+returns EINTR. The signal is a real-time one that nobody in this process uses, and is sent to one
+thread.
+
+Each act that takes long costs a thread, so there are bounds. A process that has reached its own is
+refused at once. Where all processes together are above theirs, whatever is quick is done as
+ever, and of what takes long the process that has most of it loses its youngest.
 """
 
 from __future__ import annotations
@@ -15,16 +20,20 @@ import errno
 import signal
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
 
 from unotify.errors import Refused, TargetGone
 from unotify.kernel._libc import libc
 
-__all__ = ["MOST_BLOCKED", "Interrupter"]
+__all__ = ["MOST_BLOCKED", "MOST_OF_ONE", "Interrupter", "Waiting"]
+
+Waiting: TypeAlias = Callable[[Callable[[], int]], int]
+"""Makes one system call that may take long; returns its result, or a negative errno."""
 
 MOST_BLOCKED: Final = 128
-"""How many acts may take long at a time before further ones are refused."""
+"""How many acts may take long at a time; those above are ended, with EAGAIN."""
 
 MOST_OF_ONE: Final = 64
 """How many of one process."""
@@ -34,13 +43,14 @@ _QUIET: Final = 40
 
 
 class _Entry:
-    __slots__ = ("process", "since", "still_valid", "thread")
+    __slots__ = ("process", "since", "still_valid", "surplus", "thread")
 
-    def __init__(self, process: int, still_valid: Callable[[], bool]) -> None:
+    def __init__(self, process: Callable[[], int], still_valid: Callable[[], bool]) -> None:
         self.thread = threading.get_ident()
         self.since = time.monotonic()
         self.process = process
         self.still_valid = still_valid
+        self.surplus = False
 
 
 class Interrupter:
@@ -65,33 +75,44 @@ class Interrupter:
         late = time.monotonic() - _TICK
         return [entry for entry in list(self._entries.values()) if entry.since < late]
 
-    def call(self, act: Callable[[], int], process: int, still_valid: Callable[[], bool]) -> int:
-        """Return ``act()``, a result or a negative errno, in this thread.
+    @contextmanager
+    def entry(
+        self, process: Callable[[], int], still_valid: Callable[[], bool]
+    ) -> Iterator[Waiting]:
+        """All that this thread does in here may take long.
 
         Args:
-            act: Makes one system call.
-            process: The target's process: one of them may not take all threads.
+            process: Tells the target's process, 0 if it has gone: one may not take all threads.
             still_valid: Whether the target still waits.
 
+        Returns:
+            What makes one system call that may take long, and returns its result or a negative
+            errno. It raises `TargetGone` if the target does not wait any more and the act was
+            ended, and `Refused`, EAGAIN, if it was ended since too many take long.
+
         Raises:
-            TargetGone: It does not wait any more, and the act was ended.
-            Refused: EAGAIN: too many acts take long already.
+            Refused: EAGAIN: too many acts of the process take long already.
         """
         late = self._late()
-        if len(late) >= MOST_BLOCKED or (
-            len(late) >= MOST_OF_ONE
-            and sum(entry.process == process for entry in late) >= MOST_OF_ONE
-        ):
-            raise Refused("too many calls that wait are performed already", errno=errno.EAGAIN)
-        ticket = object()
-        self._entries[ticket] = _Entry(process, still_valid)
+        if len(late) >= MOST_OF_ONE:
+            own = process()
+            if sum(entry.process() == own for entry in late) >= MOST_OF_ONE:
+                raise Refused("too many calls that wait are performed already", errno=errno.EAGAIN)
+        ticket, entry = object(), _Entry(process, still_valid)
+
+        def wait(call: Callable[[], int]) -> int:
+            while (done := call()) == -errno.EINTR:
+                if not still_valid():
+                    raise TargetGone("the target gave up while its call was performed")
+                if entry.surplus:
+                    raise Refused("too many calls that wait are performed", errno=errno.EAGAIN)
+            return done
+
+        self._entries[ticket] = entry
         if not self._busy:
             self._ring()
         try:
-            while (done := act()) == -errno.EINTR:
-                if not still_valid():
-                    raise TargetGone("the target gave up while its call was performed")
-            return done
+            yield wait
         finally:
             # Under the lock no signal is on its way to this thread.
             with self._lock:
@@ -114,21 +135,38 @@ class Interrupter:
             while quiet < _QUIET:
                 time.sleep(_TICK)
                 quiet = 0 if self._entries else quiet + 1
-                for entry in self._late():
-                    self._end(entry)
+                late = self._late()
+                self._mark(late)
+                for entry in late:
+                    if entry.surplus or not _is_wanted(entry):
+                        self._end(entry)
             self._busy = False
             if self._entries:
                 self._wanted.set()
 
+    def _mark(self, late: list[_Entry]) -> None:
+        """Choose what is above the bound."""
+        surplus = sum(not entry.surplus for entry in late) - MOST_BLOCKED
+        if surplus <= 0:
+            return
+        of_process: dict[int, list[_Entry]] = {}
+        for entry in sorted(late, key=lambda entry: entry.since):
+            if not entry.surplus:
+                of_process.setdefault(entry.process(), []).append(entry)
+        for _ in range(surplus):
+            max(of_process.values(), key=len).pop().surplus = True
+
     def _end(self, entry: _Entry) -> None:
-        try:
-            if entry.still_valid():
-                return
-        except Exception:  # the listener was closed meanwhile: nobody waits
-            pass
         with self._lock:
             if entry in self._entries.values():
                 signal.pthread_kill(entry.thread, self._signal)
+
+
+def _is_wanted(entry: _Entry) -> bool:
+    try:
+        return entry.still_valid()
+    except Exception:  # the listener was closed meanwhile: nobody waits
+        return False
 
 
 _SIG_DFL: Final = 0

@@ -24,6 +24,7 @@ from unotify.kernel.thread import LinuxThread
 
 if TYPE_CHECKING:
     from unotify.calls.acts import Act
+    from unotify.calls.lookups import Spot
     from unotify.kernel.acting import Actor
     from unotify.kernel.acts import Outcome
     from unotify.kernel.pinning import Pin
@@ -122,6 +123,10 @@ class LinuxKernel:
     def act(self, thread: LinuxThread, act: Act, pins: Mapping[str, Pin]) -> Outcome:
         """Do *act* for *thread*; see `unotify.kernel.acting.Actor.act`."""
         return self.actor.act(thread, act, pins)
+
+    def pin(self, thread: LinuxThread, spot: Spot) -> Pin:
+        """Hold what *spot* names for *thread*; see `unotify.kernel.acting.Actor.pin`."""
+        return self.actor.pin(thread, spot)
 
     def spawn(
         self,

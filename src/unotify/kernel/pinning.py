@@ -21,13 +21,13 @@ from typing import Final
 from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.errors import KernelError, Refused, TargetGone
+from unotify.kernel.ourselves import is_proc
 from unotify.kernel.walking import (
     BENEATH,
     IN_ROOT,
     NO_MAGICLINKS,
     NO_SYMLINKS,
     Walk,
-    is_proc,
     openat2,
     same,
 )
@@ -44,14 +44,21 @@ class Pin:
     Attributes:
         fd: An O_PATH descriptor.
         name: Empty, or a last component that does not exist or is not to be looked at.
+        out_of_reach: It was found with rights that the target does not have.
     """
 
-    __slots__ = ("_root", "fd", "name")
+    __slots__ = ("_root", "fd", "name", "out_of_reach")
 
     def __init__(self, fd: int, name: bytes, root: int) -> None:
         self.fd = fd
         self.name = name
         self._root = root
+        self.out_of_reach = False
+
+    def require_reached(self) -> None:
+        """Raise `Refused`, EACCES, if the target could not have come there."""
+        if self.out_of_reach:
+            raise Refused("a directory on the way is closed to the target", errno=errno.EACCES)
 
     @property
     def text(self) -> str:

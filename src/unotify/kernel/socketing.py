@@ -25,7 +25,8 @@ from unotify.calls.lookups import Spot
 from unotify.calls.messages import Control, Message
 from unotify.errors import Refused
 from unotify.kernel._libc import syscall
-from unotify.kernel.acts import Outcome, Waiting, number
+from unotify.kernel.acts import Outcome, number
+from unotify.kernel.blocking import Waiting
 from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 
@@ -41,7 +42,6 @@ _UCRED: Final = struct.Struct("=iII")
 
 SENDER: Final = CAP_SYS_ADMIN | CAP_SETUID | CAP_SETGID
 """What it takes to say who a message is from."""
-
 
 
 class Sender(NamedTuple):

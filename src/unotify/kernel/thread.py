@@ -74,6 +74,9 @@ class Acting(Protocol):
     def act(self, thread: LinuxThread, act: Act, pins: Mapping[str, Pin]) -> Outcome:
         """Do *act* as *thread* would."""
 
+    def pin(self, thread: LinuxThread, spot: Spot) -> Pin:
+        """Hold what *spot* names for *thread*."""
+
 
 class LinuxThread:
     """One target thread that waits for an answer; a context manager.
@@ -89,7 +92,17 @@ class LinuxThread:
             from here (P3). Answering it works, reaching into it does not.
     """
 
-    __slots__ = ("_actor", "_pidfd", "_place", "_proc", "_still_valid", "_tgid", "memory", "tid")
+    __slots__ = (
+        "_actor",
+        "_pidfd",
+        "_place",
+        "_proc",
+        "_still_valid",
+        "_tgid",
+        "_user_namespace",
+        "memory",
+        "tid",
+    )
 
     def __init__(
         self,
@@ -107,8 +120,9 @@ class LinuxThread:
             raise TargetGone("the target is not visible from this pid namespace (its id is 0)")
         self.tid = tid
         self._tgid = 0
+        self._user_namespace = ""
         self._still_valid = still_valid
-        self.memory = LinuxMemory(tid, still_valid, guard=guard, tgid=self._process)
+        self.memory = LinuxMemory(tid, still_valid, guard=guard, tgid=self.process)
 
     @property
     def closed(self) -> bool:
@@ -184,14 +198,15 @@ class LinuxThread:
     def pin(self, spot: Spot) -> Pin:
         """Find out what *spot* names, and hold it; see :func:`unotify.kernel.pinning.pin`.
 
-        The walk is made with the supervisor's rights. The caller closes the result.
+        The walk is made with the target's rights, if somebody acts for it. The caller closes
+        the result.
 
         Raises:
             TargetGone: It does not wait any more.
             Refused: The kernel would refuse the path too; has its errno.
             KernelError: We have no ptrace rights over it.
         """
-        found = pin(self.place, spot)
+        found = pin(self.place, spot) if self._actor is None else self._actor.pin(self, spot)
         if not self._still_valid():
             found.close()
             raise self._gone()
@@ -244,7 +259,14 @@ class LinuxThread:
     def user_namespace(self) -> str:
         """What ``/proc/PID/ns/user`` links to."""
         self._require_open()
-        return self._checked(_link(self.tid, "ns/user"))
+        if not self._user_namespace:  # as long as it waits it enters no other
+            self._user_namespace = self._checked(_link(self.tid, "ns/user"))
+        return self._user_namespace
+
+    def has_ids(self) -> bool:
+        """Whether its user namespace has any: a new one has none until somebody says which."""
+        self._require_open()
+        return self._checked(all(_proc(self.tid, f"{kind}_map") for kind in ("uid", "gid")))
 
     def open_user_namespace(self) -> int:
         """A descriptor of its user namespace, which is the caller's."""
@@ -351,8 +373,9 @@ class LinuxThread:
     def __repr__(self) -> str:
         return f"<LinuxThread {getattr(self, 'tid', 0)}>"
 
-    def _process(self) -> int:
-        # For the guard: of a read that is stalled the notification may be over.
+    def process(self) -> int:
+        """Its process, or 0 if it has gone: for those who count what it costs."""
+        # Of a read that is stalled the notification may be over.
         if not self._tgid:
             try:
                 self._tgid = _tgid(self.tid)

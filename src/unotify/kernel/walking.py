@@ -13,7 +13,6 @@ who acts on the descriptor.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -25,9 +24,10 @@ from typing import Final
 
 from unotify.abi.types import Tid
 from unotify.calls.lookups import Spot
-from unotify.kernel._libc import SYS_PIDFD_OPEN, libc, syscall
+from unotify.kernel._libc import SYS_PIDFD_OPEN, syscall
+from unotify.kernel.ourselves import PROC_ROOT_INO, is_proc, require_foreign
 
-__all__ = ["Walk", "is_proc", "openat2", "same"]
+__all__ = ["Walk", "openat2", "same"]
 
 _SYS_OPENAT2: Final = SYS_PIDFD_OPEN + 3
 
@@ -38,13 +38,9 @@ BENEATH: Final = 0x08
 IN_ROOT: Final = 0x10
 
 _MOST_LINKS: Final = 40
-_PROC_MAGIC: Final = 0x9FA0
-_PROC_ROOT_INO: Final = 1
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ANYTHING: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _STICKY_FOR_ALL: Final = stat.S_ISVTX | stat.S_IWOTH
-
-_fstatfs = libc.fstatfs
 
 
 def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -164,7 +160,7 @@ class Walk:
 
     def _proc_link(self, name: bytes) -> bytes | None:
         """What a link of procfs means to the target; ``None`` for one that is text."""
-        if os.fstat(self.here).st_ino == _PROC_ROOT_INO and name in (b"self", b"thread-self"):
+        if os.fstat(self.here).st_ino == PROC_ROOT_INO and name in (b"self", b"thread-self"):
             tgid, tid = self._ids()
             return b"%d" % tgid if name == b"self" else b"%d/task/%d" % (tgid, tid)
         fd = openat2(self.here, name, os.O_PATH | os.O_CLOEXEC, 0, NO_MAGICLINKS)
@@ -176,6 +172,7 @@ class Walk:
             raise OSError(errno.ELOOP, "")
         if self._resolve & (BENEATH | IN_ROOT):
             raise OSError(errno.EXDEV, "")
+        require_foreign(self.here, self._tid, name)
         self._move(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=self.here))
         return b""
 
@@ -241,14 +238,3 @@ def same(one: int, other: int) -> bool:
 def _mount(fd: int) -> bytes:
     with open(f"/proc/thread-self/fdinfo/{fd}", "rb") as info:
         return next((line for line in info if line.startswith(b"mnt_id:")), b"")
-
-
-def is_proc(fd: int) -> bool:
-    """Whether *fd* is of a procfs."""
-    buffer = ctypes.create_string_buffer(512)
-    if _fstatfs(fd, buffer):
-        return False
-    # A long, but on s390x an int.
-    form = "=I" if os.uname().machine == "s390x" else "@l"
-    kind: int = struct.unpack_from(form, buffer)[0]
-    return kind == _PROC_MAGIC

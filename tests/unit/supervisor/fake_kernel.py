@@ -453,7 +453,9 @@ class FakeKernel:
         self.acts: list[tuple[Act, Mapping[str, Any]]] = []
         self.outcome = Outcome(0)
         """What comes of each act."""
-        self.rights = Rights(1000, 100, 1000, 100, (), 0, 0, (1000, 100), (1000, 100), 0o022, True, 1)
+        self.rights = Rights(
+            1000, 100, 1000, 100, (), 0, 0, (1000, 100), (1000, 100), 0o022, True, 1
+        )
 
     def tell(self) -> None:
         """Something has changed; the lock is held."""
