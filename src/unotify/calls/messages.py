@@ -59,7 +59,8 @@ def messages_of(call: Call) -> tuple[tuple[Message, ...], tuple[Address, ...]]:
     """
     match call.call_name:
         case "sendmsg":
-            return (_message(call, _read_header(call, call.register("msg"))),), ()
+            header: Any = call.msg  # type: ignore[attr-defined]
+            return (_message(call, header),), ()
         case "sendmmsg":
             return _several(call)
     return (_plain(call),), ()
@@ -67,7 +68,10 @@ def messages_of(call: Call) -> tuple[tuple[Message, ...], tuple[Address, ...]]:
 
 def _plain(call: Call) -> Message:
     size = call.register("size")
-    data = _read(call, call.register("buf"), min(size, _MOST))
+    # What a rule has looked at is what is sent.
+    data = call.copies.get("buf")
+    if data is None:
+        data = _read(call, call.register("buf"), min(size, _MOST))
     address = b""
     if call.call_name == "sendto" and call.register("address"):
         call.address  # type: ignore[attr-defined]  # noqa: B018 - read, and its bytes kept
@@ -81,9 +85,16 @@ def _several(call: Call) -> tuple[tuple[Message, ...], tuple[Address, ...]]:
     stride = -(-(layout.size + 4) // call.arch.pointer) * call.arch.pointer
     count = min(call.register("vlen"), _IOV_MAX)
     start = call.register("msgvec")
-    messages, lengths = [], []
+    messages: list[Message] = []
+    lengths: list[Address] = []
+    size = fds = 0
     for at in range(start, start + count * stride, stride):
-        messages.append(_message(call, _read_header(call, at)))
+        message = _message(call, _read_header(call, at))
+        size += len(message.data) + sum(len(control.data) for control in message.controls)
+        fds += sum(len(control.fds) for control in message.controls)
+        if messages and (size > _MOST or fds > _SCM_MAX_FD):
+            break  # the kernel may send fewer than it was asked to, too
+        messages.append(message)
         lengths.append(Address(at + layout.size))
     return tuple(messages), tuple(lengths)
 
@@ -114,7 +125,10 @@ def _message(call: Call, header: Any) -> Message:
         pieces.append(_read(call, vector.base, min(vector.length, left)))
         left -= len(pieces[-1])
     control = _read(call, header.control, header.controllen) if header.control else b""
-    return Message(b"".join(pieces), address, tuple(_controls(call, control)), cut)
+    controls = tuple(_controls(call, control))
+    if sum(len(each.fds) for each in controls) > _SCM_MAX_FD:
+        raise Refused("too many descriptors in one message", errno=errno.EINVAL)
+    return Message(b"".join(pieces), address, controls, cut)
 
 
 def _controls(call: Call, raw: bytes) -> Iterator[Control]:
@@ -137,8 +151,6 @@ def _controls(call: Call, raw: bytes) -> Iterator[Control]:
         )
         if (level, kind) == (_SOL_SOCKET, _SCM_RIGHTS):
             fds = tuple(number(at + head + offset, 4) for offset in range(0, len(data) // 4 * 4, 4))
-            if len(fds) > _SCM_MAX_FD:
-                raise Refused(f"{len(fds)} descriptors in one message", errno=errno.EINVAL)
             yield Control(level, kind, fds=fds)
         else:
             yield Control(level, kind, data)

@@ -117,6 +117,10 @@ class Place:
             raise Refused(f"the target has no descriptor {dirfd}", errno=errno.EBADF)
         return self._open(f"fd/{dirfd}", os.O_PATH | os.O_CLOEXEC)
 
+    def held(self, fd: int) -> int | None:
+        """What `start` gave for the target's descriptor *fd*, if it was asked."""
+        return self._opened.get(f"fd/{fd}")
+
     def prepare(self, spot: Spot) -> None:
         """Open what a look-up of *spot* may need: afterwards other rights will do."""
         self.root  # noqa: B018 - opened

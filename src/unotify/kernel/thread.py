@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
 from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD, Spot
-from unotify.errors import KernelError, TargetGone
+from unotify.errors import KernelError, Refused, TargetGone
 from unotify.kernel._libc import (
     SYS_PIDFD_GETFD,
     SYS_PIDFD_OPEN,
@@ -168,32 +168,29 @@ class LinuxThread:
 
     def fd_kind(self, fd: int) -> str:
         """One of file, directory, socket, pipe, char, block, anon (no type), none (not open)."""
-        self._require_open()
-        name = _name_of(fd)
-        if name is None:
-            return "none"
-        try:
-            link = _link(self.tid, name)
-            # What is opened is an inode without a type, or with one that tells nothing.
-            if link.startswith(("anon_inode:", "pidfd:")):
-                return self._checked("anon")
-            mode = stat.S_IFMT(os.stat(f"/proc/{self.tid}/{name}").st_mode)
-        except (FileNotFoundError, TargetGone):
+        held = self._held(fd)
+        if held < 0:
             return self._checked("none")
-        except OSError as error:
-            raise _unseen(error, self.tid, name) from error
-        return self._checked(_KINDS.get(mode, "anon"))
+        # What is opened is an inode without a type, or with one that tells nothing.
+        if _path(held).startswith(("anon_inode:", "pidfd:")):
+            return self._checked("anon")
+        return self._checked(_KINDS.get(stat.S_IFMT(os.fstat(held).st_mode), "anon"))
 
     def fd_path(self, fd: int) -> str:
         """What its descriptor *fd* is open on, as ``/proc/PID/fd`` says; empty if it is not."""
-        self._require_open()
-        name = _name_of(fd)
-        if name is None:
-            return ""
+        held = self._held(fd)
+        return self._checked(_path(held) if held >= 0 else "")
+
+    def _held(self, fd: int) -> int:
+        """What its descriptor *fd* is now, for as long as this is open; -1 if it is not open.
+
+        Another thread may put something else there: what is told about it, and what is acted
+        on, are one thing.
+        """
         try:
-            return self._checked(_link(self.tid, name))
-        except TargetGone:
-            return self._checked("")
+            return self.place.start(fd)
+        except Refused:
+            return -1
 
     def pin(self, spot: Spot) -> Pin:
         """Find out what *spot* names, and hold it; see :func:`unotify.kernel.pinning.pin`.
@@ -339,6 +336,12 @@ class LinuxThread:
         if not self._still_valid():
             os.close(stolen)
             raise self._gone()
+        held = self.place.held(fd)
+        if held is not None and not os.path.samestat(os.fstat(held), os.fstat(stolen)):
+            os.close(stolen)
+            raise KernelError(
+                errno.EBADF, "pidfd_getfd(2)", f"descriptor {fd} is another than was looked at"
+            )
         return stolen
 
     def close(self) -> None:
@@ -431,11 +434,8 @@ _KINDS: Final = {
 }
 
 
-def _name_of(fd: int) -> str | None:
-    # A descriptor's name in /proc/TID; None for what is none.
-    if fd == AT_FDCWD:
-        return "cwd"
-    return None if fd < 0 else f"fd/{fd}"
+def _path(fd: int) -> str:
+    return os.readlink(f"/proc/thread-self/fd/{fd}")
 
 
 def _link(tid: int, name: str) -> str:
