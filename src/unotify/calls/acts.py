@@ -87,6 +87,9 @@ _FIXED: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
 
 # Of an act's flags those that say how a path is looked up are in its spots.
 _LOOKUP_FLAGS: Final = 0x100 | 0x1000  # AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
+# What the kernel does not look at for a descriptor, which we make of every path: with
+# AT_NO_AUTOMOUNT and AT_STATX_SYNC_TYPE.
+_STAT_FLAGS: Final = _LOOKUP_FLAGS | 0x800 | 0x6000
 _KEEPS_FLAGS: Final = frozenset({"unlinkat", "renameat2", "openat", "setxattr", "fsetxattr"})
 
 _NO_CHANGE: Final = 0xFFFFFFFF
@@ -186,6 +189,8 @@ def plan(call: Call, replaced: Mapping[str, Any] = MappingProxyType({})) -> Act:
 
 
 def _plan(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
+    if name in ("setxattr", "fsetxattr") and call.register("size") > 1 << 16:
+        raise Refused("an attribute of more than 64 KiB", errno=errno.E2BIG)
     values: dict[str, int | bytes | None] = {}
     spots: dict[str, Spot] = {}
     fds: dict[str, int] = {}
@@ -209,6 +214,8 @@ def _plan(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
             outs[key] = _out(call, theirs or spec)
         else:
             values[key] = _value(call, spec, theirs)
+    if name == "newfstatat" and spots["path"].path and int(values["flags"] or 0) & ~_STAT_FLAGS:
+        raise Refused("flags of stat that are not known", errno=errno.EINVAL)
     if name not in _KEEPS_FLAGS and "flags" in values:
         values["flags"] = int(values["flags"] or 0) & ~_LOOKUP_FLAGS
     real_ids = name == "faccessat2" and not int(values["flags"] or 0) & 0x200  # AT_EACCESS

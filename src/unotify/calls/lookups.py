@@ -54,6 +54,17 @@ _UNLESS: Final = {
 }
 """Links are followed unless this flag is given; others have AT_SYMLINK_NOFOLLOW."""
 
+_NULL: Final = frozenset({"utimensat", "utimensat_time64", "futimesat"})
+"""Calls whose path may be NULL: they act on the descriptor then."""
+
+_NULL_IF_EMPTY: Final = frozenset(
+    {
+        *("newfstatat", "fstatat64", "statx"),
+        *("setxattrat", "getxattrat", "listxattrat", "removexattrat"),
+    }
+)
+"""Calls whose path may be NULL with AT_EMPTY_PATH."""
+
 _FLAGS: Final = {
     "inotify_add_watch": "mask",
     "setxattrat": "at_flags",
@@ -102,8 +113,8 @@ def spot_of(call: Call, argument: str) -> Spot:
     path: Any = getattr(call, argument)
     dirfd = AT_FDCWD if spec.at is None else call.register(spec.at)
     if path is None:
-        # As of utimensat(2): the descriptor itself. Where there is none, nothing is named.
-        if spec.at is None:
+        # The descriptor itself, where the kernel takes that.
+        if call.call_name not in _NULL and not _may_be_null(call):
             raise BadAddress(f"{call.call_name} {argument} is NULL")
         return Spot(b"", dirfd, empty=True)
     flags, resolve = _flags(call)
@@ -115,6 +126,11 @@ def spot_of(call: Call, argument: str) -> Spot:
         resolve,
         _takes_empty(argument, flags),
     )
+
+
+def _may_be_null(call: Call) -> bool:
+    # As an empty path, since Linux 6.11.
+    return call.call_name in _NULL_IF_EMPTY and bool(int(_flags(call)[0]) & _AT_EMPTY_PATH)
 
 
 def _flags(call: Call) -> tuple[Any, int]:
