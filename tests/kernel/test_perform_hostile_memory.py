@@ -92,7 +92,7 @@ for what, bad in WILD.items():
         called(numbers["sendto"], sending, bad, 8, 0x40, 0, 0),
         called(numbers["sendmsg"], sending, bad, 0x40),
         called(numbers["sendmsg"], sending, header(200, 0, 0, bad, 1, 0, 0, 0), 0x40),
-        called(numbers["sendmsg"], sending, header(200, 0, 0, 0, 0, bad, 64, 0), 0x40) if bad else 0,
+        bad and called(numbers["sendmsg"], sending, header(200, 0, 0, 0, 0, bad, 64, 0), 0x40),
         called(numbers["sendmmsg"], sending, bad, 2, 0x40),
         called(numbers["renameat2"], -100, name, -100, bad, 0),
         called(numbers["symlinkat"], bad, -100, name),

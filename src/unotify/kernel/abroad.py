@@ -90,6 +90,13 @@ _START: Final = (
 )
 
 
+def _limits(thread: Any, act: Act) -> tuple[bool, int]:
+    """What the process there cannot find out: is the target alike, and its RLIMIT_FSIZE."""
+    if act.name in ("openat", "mknodat"):
+        return thread.is_alike(), -1
+    return True, thread.file_limit() if "truncate" in act.name or act.name == "fallocate" else -1
+
+
 class Abroad:
     """The processes in other user namespaces."""
 
@@ -130,7 +137,9 @@ class Abroad:
             **{f"pass {number}": fd for number, fd in passed.items()},
         }
         names = {name: pinned.name for name, pinned in pins.items()}
-        text = pack_act(act, list(sent), names, tid=thread.tid, tgid=thread.tgid)
+        text = pack_act(
+            act, list(sent), names, tid=thread.tid, tgid=thread.tgid, limits=_limits(thread, act)
+        )
         answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with answers:
             with theirs, helper.lock:

@@ -89,7 +89,7 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 
 
 def _serve(text: bytes, answer: int, fds: list[int]) -> None:
-    act, names, pins, tid, tgid = unpack_act(text)
+    act, names, pins, told = unpack_act(text)
     may_wait = act.name in ("openat", "connect", "sendmsg")
     try:
         if may_wait and os.fork():
@@ -98,7 +98,7 @@ def _serve(text: bytes, answer: int, fds: list[int]) -> None:
         may_wait = False  # too many processes: it waits here, and all others with it
     fd = -1
     try:
-        reply, fd = _done(act, dict(zip(names, fds, strict=True)), pins, tid, tgid, answer)
+        reply, fd = _done(act, dict(zip(names, fds, strict=True)), pins, told, answer)
         with socket.socket(fileno=os.dup(answer)) as connection:
             head = len(reply).to_bytes(8, "little")
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
@@ -114,12 +114,14 @@ def _serve(text: bytes, answer: int, fds: list[int]) -> None:
 
 
 def _done(
-    act: Any, fds: dict[str, int], names: dict[str, bytes], tid: int, tgid: int, answer: int
+    act: Any, fds: dict[str, int], names: dict[str, bytes], told: dict[str, Any], answer: int
 ) -> tuple[bytes, int]:
     root = fds["root"]
     starts = {int(name[3:]): fd for name, fd in fds.items() if name.startswith("at ")}
     starts.setdefault(AT_FDCWD, root)
-    place = _Place(Tid(tid), tgid, root, starts)
+    place = _Place(Tid(told["tid"]), told["tgid"], root, starts)
+    alike, limit = told["limits"]
+    place.is_alike, place.file_limit = lambda: alike, lambda: limit
     pins = {name: Pin(fds[f"pin {name}"], pinned, root) for name, pinned in names.items()}
     given = {name[3:]: fd for name, fd in fds.items() if name.startswith("fd ")}
     passed = {int(name[5:]): fd for name, fd in fds.items() if name.startswith("pass ")}

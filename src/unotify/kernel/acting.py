@@ -179,6 +179,9 @@ class Actor:
                 with taken_on(theirs, ours, more=SENDER if sender else 0):
                     return work(wait, own_cwd)
 
+        if not act.as_supervisor:
+            place.is_alike = thread.is_alike
+            place.file_limit = thread.file_limit
         if theirs is not None:
             place.fsuid = theirs.fsuid
             _prepare(place, act)

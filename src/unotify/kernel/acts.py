@@ -22,7 +22,7 @@ from unotify.calls.acts import Act
 from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.kernel._libc import NATIVE, syscall
 from unotify.kernel.blocking import Waiting
-from unotify.kernel.ourselves import forbids, is_proc
+from unotify.kernel.ourselves import depends_on_opener, forbids, is_proc
 from unotify.kernel.pinning import Pin, Place, pin, reach
 from unotify.kernel.walking import NO_SYMLINKS, openat2
 
@@ -83,11 +83,29 @@ def execute(
                 return Outcome(-errno.ENOENT)
         if act.name == "readlinkat" and forbids(found["path"].fd, place.tid):
             return Outcome(-errno.EACCES)
+        refused = _beyond(act, place, found, fds)
+        if refused:
+            return Outcome(-refused)
         return _plain(act, place, found, fds)
     finally:
         for argument, pinned in found.items():
             if argument not in pins:
                 pinned.close()
+
+
+def _beyond(act: Act, place: Place, pins: Mapping[str, Pin], fds: Mapping[str, int]) -> int:
+    """The errno for what we could do, since the limits of the target are not ours; or 0."""
+    if act.name == "mknodat":
+        mode, device = int(act.values["mode"] or 0), int(act.values["dev"] or 0)
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            return 0 if _is_harmless(mode, device) or place.is_alike() else errno.EPERM
+    if act.name in ("truncate", "ftruncate", "fallocate"):
+        size = int(act.values["length" if act.name != "fallocate" else "len"] or 0)
+        size += int(act.values.get("offset") or 0)
+        limit = place.file_limit()
+        if 0 <= limit < size > os.fstat(fds["fd"] if fds else pins["path"].fd).st_size:
+            return errno.EFBIG
+    return 0
 
 
 def _plain(act: Act, place: Place, pins: Mapping[str, Pin], fds: Mapping[str, int]) -> Outcome:
@@ -179,16 +197,52 @@ def _open(act: Act, place: Place, pins: dict[str, Pin], wait: Waiting) -> Outcom
         if pinned is None:
             pinned = pins["path"] = pin(place, spot)
         fd = _open_pinned(pinned, flags, mode, wait)
+    if fd == -errno.ENXIO and _is_tty(place, spot, pins):
+        fd = _terminal(place, flags, wait)  # we have none; the target may
     if fd < 0:
         return Outcome(fd)
-    if forbids(fd, place.tid):
-        os.close(fd)
-        return Outcome(-errno.EACCES)
     found = os.fstat(fd)
+    refused = _refused(place, fd, found)
+    if refused:
+        os.close(fd)
+        return Outcome(-refused)
     if stat.S_ISCHR(found.st_mode) and found.st_rdev == _TTY:
         os.close(fd)
         fd = _terminal(place, flags, wait)
     return Outcome(fd, fd) if fd >= 0 else Outcome(fd)
+
+
+def _refused(place: Place, fd: int, found: os.stat_result) -> int:
+    """The errno that the target gets instead of *fd*; 0: it may have it."""
+    if forbids(fd, place.tid):
+        return errno.EACCES
+    device = stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)
+    if device and not _is_harmless(found.st_mode, found.st_rdev) and not place.is_alike():
+        return errno.EPERM
+    if not os.major(found.st_dev) and depends_on_opener(fd, place.tid) and not place.is_alike():
+        return errno.EACCES
+    return 0
+
+
+def _is_harmless(mode: int, device: int) -> bool:
+    """Whether a device is what any container has, whatever its control group says."""
+    major, minor = os.major(device), os.minor(device)
+    return stat.S_ISCHR(mode) and (
+        (major, minor) in _HARMLESS or 136 <= major <= 143  # terminals in /dev/pts
+    )
+
+
+# null, zero, full, random, urandom; tty, console, ptmx; the whiteout of overlays.
+_HARMLESS: Final = frozenset(
+    [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (0, 0)]
+)
+
+
+def _is_tty(place: Place, spot: Spot, pins: dict[str, Pin]) -> bool:
+    if "path" not in pins:
+        pins["path"] = pin(place, spot)
+    found = os.fstat(pins["path"].fd)
+    return not pins["path"].name and stat.S_ISCHR(found.st_mode) and found.st_rdev == _TTY
 
 
 def _reached(place: Place, spot: Spot, flags: int, mode: int, wait: Waiting) -> int | None:

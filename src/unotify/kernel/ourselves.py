@@ -20,7 +20,7 @@ from typing import Final
 
 from unotify.kernel._libc import libc
 
-__all__ = ["PROC_ROOT_INO", "forbids", "is_proc", "require_foreign"]
+__all__ = ["PROC_ROOT_INO", "depends_on_opener", "forbids", "is_proc", "require_foreign"]
 
 PROC_ROOT_INO: Final = 1
 _PROC_MAGIC: Final = 0x9FA0
@@ -53,10 +53,9 @@ def forbids(fd: int, tid: int, name: bytes = b"") -> bool:
     """
     if os.major(os.fstat(fd).st_dev) or not is_proc(fd) or _is_ours(b"%d" % tid):
         return False
-    mount = _mount_id(fd)
-    if mount != _whole_proc() and _mounted_from_us(mount, tid):
-        return True
-    parts = os.readlink(b"/proc/thread-self/fd/%d" % fd).split(b"/")
+    parts = _parts(fd, tid)
+    if parts is None:
+        return True  # a mount that the target does not see: nobody knows what it is of
     parts += [name] if name else []
     ours = [at for at, part in enumerate(parts) if part.isdigit() and _is_ours(part)]
     if not ours:
@@ -65,22 +64,37 @@ def forbids(fd: int, tid: int, name: bytes = b"") -> bool:
     return len(rest) > 1 or any(part not in _PUBLIC for part in rest)
 
 
+def depends_on_opener(fd: int, tid: int) -> bool:
+    """Whether *fd*, of a procfs, tells of the namespaces of whoever opened it."""
+    if os.major(os.fstat(fd).st_dev) or not is_proc(fd):
+        return False
+    parts = _parts(fd, tid)
+    return parts is None or any(part in _OF_OPENER for part in parts)
+
+
+_OF_OPENER: Final = frozenset((b"sys", b"sysvipc", b"keys", b"key-users"))
+
+
 def _is_ours(number: bytes) -> bool:
     # In another pid namespace that may be somebody else: refused, then, for safety's sake.
     return os.path.exists(b"/proc/self/task/%s" % number)
 
 
-def _mounted_from_us(mount: bytes, tid: int) -> bool:
+def _parts(fd: int, tid: int) -> list[bytes] | None:
+    """Components of the path of *fd*, those that a bind mount hides among them."""
+    parts = os.readlink(b"/proc/thread-self/fd/%d" % fd).split(b"/")
+    mount = _mount_id(fd)
+    if mount == _whole_proc():
+        return parts
     try:
         with open(f"/proc/{tid}/mountinfo", "rb") as table:
             for line in table:
                 number, _, _, root = line.split(maxsplit=4)[:4]
                 if number == mount:
-                    parts = root.split(b"/")
-                    return any(part.isdigit() and _is_ours(part) for part in parts)
+                    return root.split(b"/") + parts
     except OSError:
         pass
-    return True  # a mount that the target does not see: nobody knows what it is of
+    return None
 
 
 @cache

@@ -29,7 +29,13 @@ def _bytes(value: Any) -> Any:
 
 
 def pack_act(
-    act: Act, fds: Sequence[str], pins: Mapping[str, bytes], *, tid: int, tgid: int
+    act: Act,
+    fds: Sequence[str],
+    pins: Mapping[str, bytes],
+    *,
+    tid: int,
+    tgid: int,
+    limits: tuple[bool, int],
 ) -> bytes:
     """*act* as text; *fds* says what the descriptors are that go with it."""
     told = {
@@ -53,12 +59,13 @@ def pack_act(
         "pins": {name: _text(pinned) for name, pinned in pins.items()},
         "tid": tid,
         "tgid": tgid,
+        "limits": limits,
     }
     return json.dumps(told).encode()
 
 
-def unpack_act(text: bytes) -> tuple[Act, list[str], dict[str, bytes], int, int]:
-    """The act, what its descriptors are, names of pins, thread and process."""
+def unpack_act(text: bytes) -> tuple[Act, list[str], dict[str, bytes], dict[str, Any]]:
+    """The act, what its descriptors are, names of pins, and all else that was told."""
     told = json.loads(text)
     act = Act(
         told["name"],
@@ -81,7 +88,7 @@ def unpack_act(text: bytes) -> tuple[Act, list[str], dict[str, bytes], int, int]
         returns_fd=told["returns_fd"],
     )
     pins = {name: _bytes(pinned) for name, pinned in told["pins"].items()}
-    return act, told["fds"], pins, told["tid"], told["tgid"]
+    return act, told["fds"], pins, told
 
 
 def pack_outcome(outcome: Outcome, refused: str | None = None) -> bytes:

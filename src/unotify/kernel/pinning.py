@@ -87,7 +87,7 @@ class Place:
         still_valid: Tells whether it still waits.
     """
 
-    __slots__ = ("_opened", "_still_valid", "_tgid", "fsuid", "tid")
+    __slots__ = ("_opened", "_still_valid", "_tgid", "file_limit", "fsuid", "is_alike", "tid")
 
     def __init__(
         self, tid: Tid, tgid: Callable[[], int], still_valid: Callable[[], bool] = lambda: True
@@ -98,6 +98,10 @@ class Place:
         self._opened: dict[str, int] = {}
         self.fsuid = os.geteuid()
         """Who walks, for the protection of links in sticky directories."""
+        self.is_alike: Callable[[], bool] = lambda: True
+        """Whether devices and files of namespaces are to the target what they are to us."""
+        self.file_limit: Callable[[], int] = lambda: -1
+        """The target's RLIMIT_FSIZE; -1 for none."""
 
     @property
     def tgid(self) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import stat
 import warnings
@@ -265,6 +266,20 @@ class LinuxThread:
         self._require_open()
         return self._checked(all(_proc(self.tid, f"{kind}_map") for kind in ("uid", "gid")))
 
+    def is_alike(self) -> bool:
+        """Whether it is in our control group, and our network and IPC namespaces."""
+        self._require_open()
+        tables = [_proc(tid, "cgroup") for tid in (self.tid, os.getpid())]
+        spaces = [
+            [_link(t, f"ns/{kind}") for kind in _KINDS_OF_OPENER] for t in (self.tid, os.getpid())
+        ]
+        return self._checked(tables[0] == tables[1] and spaces[0] == spaces[1])
+
+    def file_limit(self) -> int:
+        """How large it may make a file; -1 for no limit."""
+        self._require_open()
+        return self._checked(resource.prlimit(self.tid, resource.RLIMIT_FSIZE)[0])
+
     def open_user_namespace(self) -> int:
         """A descriptor of its user namespace, which is the caller's."""
         return self._opened("ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -423,6 +438,8 @@ def _status(tid: int) -> dict[bytes, bytes]:
 def _tgid(tid: int) -> int:
     return int(_status(tid)[b"Tgid"])
 
+
+_KINDS_OF_OPENER: Final = ("net", "ipc")
 
 _KINDS: Final = {
     stat.S_IFREG: "file",
