@@ -19,12 +19,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from unotify.abi import model
+from unotify.abi.constants import OpenFlags
 from unotify.abi.model import ArgSpec, Role
 from unotify.abi.types import Address
 from unotify.calls.call import Call
 from unotify.calls.layouts import Answer, answer_of
 from unotify.calls.lookups import Spot, spot_of
-from unotify.calls.messages import Message, messages_of
+from unotify.calls.messages import Message, address_of, messages_of
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import NotExpressible, Refused
 
@@ -87,10 +88,12 @@ _FIXED: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
 
 # Of an act's flags those that say how a path is looked up are in its spots.
 _LOOKUP_FLAGS: Final = 0x100 | 0x1000  # AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
-# What the kernel does not look at for a descriptor, which we make of every path: with
-# AT_NO_AUTOMOUNT and AT_STATX_SYNC_TYPE.
-_STAT_FLAGS: Final = _LOOKUP_FLAGS | 0x800 | 0x6000
 _KEEPS_FLAGS: Final = frozenset({"unlinkat", "renameat2", "openat", "setxattr", "fsetxattr"})
+
+_LOOKS: Final = {"linkat": 0x1000}  # it has no AT_SYMLINK_NOFOLLOW
+
+# Of a descriptor the kernel takes any flags, which a path's have to be right.
+_STAT_FLAGS: Final = _LOOKUP_FLAGS | 0x800 | 0x6000  # AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE
 
 _NO_CHANGE: Final = 0xFFFFFFFF
 
@@ -123,8 +126,8 @@ class Act:
         outs: What it writes.
         messages: Of a sending act.
         real_ids: Rights are those of the real ids (access(2)).
-        resolve: ``RESOLVE_*`` of openat2(2), if it is one that the target chose.
         returns_fd: Success is a new descriptor.
+        small: A file of 2 GiB or more is EOVERFLOW: a 32-bit caller without O_LARGEFILE.
         as_supervisor: With the supervisor's own rights.
     """
 
@@ -137,6 +140,7 @@ class Act:
     messages: tuple[Message, ...] = ()
     real_ids: bool = False
     returns_fd: bool = False
+    small: bool = False
     as_supervisor: bool = False
 
     @property
@@ -214,12 +218,20 @@ def _plan(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
             outs[key] = _out(call, theirs or spec)
         else:
             values[key] = _value(call, spec, theirs)
-    if name == "newfstatat" and spots["path"].path and int(values["flags"] or 0) & ~_STAT_FLAGS:
-        raise Refused("flags of stat that are not known", errno=errno.EINVAL)
-    if name not in _KEEPS_FLAGS and "flags" in values:
-        values["flags"] = int(values["flags"] or 0) & ~_LOOKUP_FLAGS
+    if "flags" in values and name not in _KEEPS_FLAGS:
+        given = int(values["flags"] or 0)
+        values["flags"] = given & ~(_LOOKUP_FLAGS & _LOOKS.get(name, _LOOKUP_FLAGS))
+        if _is_wrong(name, given, spots):
+            raise Refused(f"{call.call_name}: flags {given:#x}", errno=errno.EINVAL)
     real_ids = name == "faccessat2" and not int(values["flags"] or 0) & 0x200  # AT_EACCESS
     return Act(name, call.call_name, values, spots, fds, outs, real_ids=real_ids)
+
+
+def _is_wrong(name: str, flags: int, spots: Mapping[str, Spot]) -> bool:
+    if name in ("newfstatat", "statx"):
+        return bool(flags & ~_STAT_FLAGS) and bool(spots["path"].path)
+    # Without a path utimensat(2) takes none at all; with an empty one, AT_EMPTY_PATH.
+    return name == "utimensat" and not spots["path"].path and bool(flags & ~0x1000)
 
 
 def _spot(call: Call, argument: str, replaced: Mapping[str, Any]) -> Spot:
@@ -255,6 +267,7 @@ def _times(call: Call) -> bytes | None:
     if not address:
         return None
     layout = LAYOUTS[spec.struct or ""].format(call.arch)
+    padded = spec.struct == "__kernel_timespec" and call.arch.pointer == 4
     pair = spec.struct not in ("utimbuf", "old_utimbuf32")
     raw = call.caller.read(Address(address), layout.size * (2 if pair else 1))
     seconds = [value for values in layout.iter_unpack(raw) for value in values]
@@ -264,9 +277,14 @@ def _times(call: Call) -> bytes | None:
         if not all(0 <= part < 1_000_000 for part in seconds[1::2]):
             raise Refused("microseconds of a time", errno=errno.EINVAL)
         seconds[1::2] = [part * 1000 for part in seconds[1::2]]
+    elif padded:
+        seconds[1::2] = [part & 0xFFFFFFFF for part in seconds[1::2]]
     return b"".join(
         part.to_bytes(8, "little" if call.arch.little else "big", signed=True) for part in seconds
     )
+
+
+_STATFS64_SIZE: Final = 84  # of i386, the only one whose layout is known here
 
 
 def _out(call: Call, spec: ArgSpec) -> Out:
@@ -278,6 +296,8 @@ def _out(call: Call, spec: ArgSpec) -> Out:
         # No name, no link and no attribute is longer.
         return Out(address, min(size, 1 << 16), Answer())
     answer = answer_of(spec.struct or "", call.arch)
+    if spec.struct == "statfs64" and call.register("size") != _STATFS64_SIZE:
+        raise Refused("the size of a struct statfs64", errno=errno.EINVAL)
     return Out(address, answer.size, answer)
 
 
@@ -296,9 +316,15 @@ def _plan_open(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
         mode = call.register("mode") & 0o7777 if flags & (0o100 | 0o20000000) else 0
         if flags & 0o10000000:  # O_PATH
             flags &= 0o10000000 | 0o200000 | 0o400000 | 0o2000000
-    spot = _spot(call, "path", replaced)
+    small = call.call_name in ("open", "openat") and call.arch.bits == 32
+    small = small and not call.flags & OpenFlags.O_LARGEFILE  # type: ignore[attr-defined]
     return Act(
-        name, call.call_name, {"flags": flags, "mode": mode}, {"path": spot}, returns_fd=True
+        name,
+        call.call_name,
+        {"flags": flags, "mode": mode},
+        {"path": _spot(call, "path", replaced)},
+        returns_fd=True,
+        small=small,
     )
 
 
@@ -340,8 +366,7 @@ def _plan_xattr(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
 def _plan_socket(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     address = replaced.get("address")
     if address is None:
-        call.address  # type: ignore[attr-defined]  # noqa: B018 - read, and its bytes kept
-        address = call.copies["address.raw"]
+        address = address_of(call)
     return Act(name, call.call_name, {"address": address}, fds={"fd": call.register("fd")})
 
 

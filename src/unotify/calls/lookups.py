@@ -54,17 +54,6 @@ _UNLESS: Final = {
 }
 """Links are followed unless this flag is given; others have AT_SYMLINK_NOFOLLOW."""
 
-_NULL: Final = frozenset({"utimensat", "utimensat_time64", "futimesat"})
-"""Calls whose path may be NULL: they act on the descriptor then."""
-
-_NULL_IF_EMPTY: Final = frozenset(
-    {
-        *("newfstatat", "fstatat64", "statx"),
-        *("setxattrat", "getxattrat", "listxattrat", "removexattrat"),
-    }
-)
-"""Calls whose path may be NULL with AT_EMPTY_PATH."""
-
 _FLAGS: Final = {
     "inotify_add_watch": "mask",
     "setxattrat": "at_flags",
@@ -73,6 +62,10 @@ _FLAGS: Final = {
     "removexattrat": "at_flags",
 }
 """Arguments that hold such flags under another name."""
+
+
+_OF_NULL: Final = frozenset({"utimensat", "utimensat_time64", "futimesat", "fanotify_mark"})
+"""Calls to which no path means the descriptor, without a flag that says so."""
 
 
 class Spot(NamedTuple):
@@ -112,25 +105,21 @@ def spot_of(call: Call, argument: str) -> Spot:
         raise NotExpressible(f"{call.call_name} {argument} is not a path that is looked up")
     path: Any = getattr(call, argument)
     dirfd = AT_FDCWD if spec.at is None else call.register(spec.at)
+    flags, resolve = _flags(call)
     if path is None:
-        # The descriptor itself, where the kernel takes that.
-        if call.call_name not in _NULL and not _may_be_null(call):
+        # The descriptor itself, of utimensat(2) always and of others if they are told so.
+        names_fd = call.call_name in _OF_NULL and dirfd != AT_FDCWD
+        if spec.at is None or not (names_fd or _takes_empty(call.call_name, argument, flags)):
             raise BadAddress(f"{call.call_name} {argument} is NULL")
         return Spot(b"", dirfd, empty=True)
-    flags, resolve = _flags(call)
     return Spot(
         path.raw,
         dirfd,
         _follows(call, argument, flags),
         _is_name(call.call_name, argument, flags),
         resolve,
-        _takes_empty(argument, flags),
+        _takes_empty(call.call_name, argument, flags),
     )
-
-
-def _may_be_null(call: Call) -> bool:
-    # As an empty path, since Linux 6.11.
-    return call.call_name in _NULL_IF_EMPTY and bool(int(_flags(call)[0]) & _AT_EMPTY_PATH)
 
 
 def _flags(call: Call) -> tuple[Any, int]:
@@ -150,7 +139,9 @@ def _is_name(name: str, argument: str, flags: Any) -> bool:
     return name in _NAMES
 
 
-def _takes_empty(argument: str, flags: Any) -> bool:
+def _takes_empty(name: str, argument: str, flags: Any) -> bool:
+    if name == "readlinkat":
+        return True
     if isinstance(flags, constants.AtFlags):
         return argument != "newpath" and bool(int(flags) & _AT_EMPTY_PATH)
     return False

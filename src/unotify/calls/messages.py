@@ -12,7 +12,7 @@ from unotify.calls.call import Call
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import Refused
 
-__all__ = ["Control", "Message", "messages_of"]
+__all__ = ["Control", "Message", "address_of", "messages_of"]
 
 _MOST: Final = 1 << 20
 """The most bytes that are read of one message; a stream takes the rest in a later call."""
@@ -74,9 +74,24 @@ def _plain(call: Call) -> Message:
         data = _read(call, call.register("buf"), min(size, _MOST))
     address = b""
     if call.call_name == "sendto" and call.register("address"):
-        call.address  # type: ignore[attr-defined]  # noqa: B018 - read, and its bytes kept
-        address = call.copies["address.raw"]
+        address = address_of(call)
     return Message(data, address, cut=size > _MOST)
+
+
+def address_of(call: Call) -> bytes:
+    """The ``struct sockaddr`` that *call* points to, as its bytes; the kernel judges them.
+
+    Raises:
+        TargetError: They cannot be read, or are more than any address has.
+    """
+    try:
+        call.address  # type: ignore[attr-defined]  # noqa: B018 - read, and its bytes kept
+    except Refused:
+        # What is too short for its family may have another errno than that.
+        if "address.raw" not in call.copies:
+            raise
+    raw: bytes = call.copies["address.raw"]
+    return raw
 
 
 def _several(call: Call) -> tuple[tuple[Message, ...], tuple[Address, ...]]:

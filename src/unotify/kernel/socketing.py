@@ -34,6 +34,8 @@ __all__ = ["SENDER", "Sender", "execute_on_socket"]
 
 _AF: Final = struct.Struct("=H")
 _SOL_SOCKET: Final = 1
+_SO_TYPE: Final = 3
+_SO_DOMAIN: Final = 39
 _SCM_RIGHTS: Final = 1
 _SCM_CREDENTIALS: Final = 2
 _HEAD: Final = struct.Struct("@Nii")
@@ -131,12 +133,26 @@ def execute_on_socket(
 
 def _another(fd: int, family: int) -> int:
     """A new socket of *family*, of the kind of *fd*; -1 if that one will do."""
-    with socket.socket(fileno=os.dup(fd)) as theirs:
-        if theirs.family == family:
-            return -1
-        with socket.socket(family, theirs.type) as made:
+    theirs, kind = _option(fd, _SO_DOMAIN), _option(fd, _SO_TYPE)
+    if theirs == family:
+        return -1
+    try:
+        with socket.socket(family, kind) as made:
             made.setblocking(os.get_blocking(fd))
             return made.detach()
+    except OSError as error:
+        raise Refused(f"no socket of family {family}", errno=error.errno or errno.EIO) from None
+
+
+def _option(fd: int, option: int) -> int:
+    # Without socket.socket(fileno=...), which keeps what is no socket open for good.
+    value = struct.pack("=i", 0)
+    length = ctypes.c_uint(len(value))
+    buffer = ctypes.create_string_buffer(value, len(value))
+    done = syscall(number("getsockopt"), fd, _SOL_SOCKET, option, buffer, ctypes.byref(length))
+    if done < 0:
+        raise Refused("the target's descriptor is no socket", errno=-done)
+    return int(struct.unpack("=i", buffer.raw)[0])
 
 
 def unix_path(address: bytes) -> bytes | None:
@@ -206,9 +222,8 @@ def _send(
     wait: Waiting,
 ) -> Outcome:
     flags = int(act.values["flags"] or 0) | socket.MSG_NOSIGNAL
-    with socket.socket(fileno=os.dup(fd)) as probe:
-        stream = probe.type == socket.SOCK_STREAM
-        unix = probe.family == socket.AF_UNIX
+    stream = _option(fd, _SO_TYPE) == socket.SOCK_STREAM
+    unix = _option(fd, _SO_DOMAIN) == socket.AF_UNIX
     several = act.call == "sendmmsg"
     sent: list[int] = []
     for message in act.messages:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["VERBS", "perform"]
 
 
+_SMALL: Final = (1 << 31) - 1
+
+
 class _Target(Protocol):
     def act(self, act: Act, *, pinned: Collection[str]) -> Done: ...
     def write(self, address: Address, data: bytes) -> None: ...
@@ -42,6 +45,9 @@ def perform(
     if done.value < 0:
         return Fail(-done.value) if done.value > -4096 else Fail(errno.EIO)
     if act.returns_fd:
+        if act.small and os.fstat(done.fd).st_size > _SMALL:
+            os.close(done.fd)
+            return Fail(errno.EOVERFLOW)
         return InstallFd(done.fd, cloexec=act.cloexec, owned=True)
     if done.fd >= 0:
         return _in_place(done.fd, act, target)
