@@ -59,13 +59,21 @@ class Notes(Instrument):
         self.faults.append(fault)
 
 
-def policy_of(do: str, calls: str | None = None, *, where: str = "", more: str = "") -> str:
-    """A policy of one rule, about all that can be performed if nothing else is said, but O_PATH."""
+def rule_of(do: str, calls: str, where: str = "") -> str:
+    """A rule; whoever looks at memory may let the rest go here."""
+    text = f"[[rule]]\ncalls = {json.dumps(calls.split())}\ndo = {do}\n"
+    if where:
+        text += f'where = {json.dumps(where)}\nracy = true\nbecause = "a test"\n'
+    return text
+
+
+def policy_of(do: str, calls: str = "", where: str = "") -> str:
+    """A policy of one rule; about all that can be performed but O_PATH, if no calls are named."""
+    if calls:
+        return HEAD + rule_of(do, calls, where)
     known = {name for arch in (Arch.X86_64, Arch.I386) for name in tables.names(arch).values()}
-    names = calls.split() if calls else [name for name in performable() if name in known]
-    condition = f"where = {json.dumps(where)}\n" if where else ""
-    first = "" if calls else O_PATH
-    return f"{HEAD}{first}[[rule]]\ncalls = {json.dumps(names)}\n{condition}do = {do}\n{more}"
+    every = " ".join(name for name in performable() if name in known)
+    return HEAD + O_PATH + rule_of(do, every)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """A target that makes each call of a family, by number, and prints what came of it.
 
 Usage: ``families_target.py ABI FAMILY``, with the numbers of calls as JSON on standard input.
-It works in its current directory, and prints nothing that differs between two runs in two new directories.
+It works in its current directory, and prints nothing that differs between two runs in two new
+directories.
 """
 
 from __future__ import annotations

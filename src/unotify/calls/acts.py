@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from unotify.abi import model
 from unotify.abi.constants import OpenFlags
@@ -29,7 +29,10 @@ from unotify.calls.messages import Message, address_of, messages_of
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import NotExpressible, Refused
 
-__all__ = ["Act", "Out", "act_of", "performable", "plan"]
+__all__ = ["Act", "Out", "Replacement", "act_of", "performable", "plan"]
+
+Replacement: TypeAlias = bytes | Callable[[bytes], bytes]
+"""What an argument is replaced with: bytes, or a function of what the target gave."""
 
 _ACTS_TEXT: Final = """
 openat: open openat creat openat2
@@ -179,7 +182,8 @@ def plan(call: Call, replaced: Mapping[str, Any] = MappingProxyType({})) -> Act:
 
     Args:
         call: What the target wants.
-        replaced: Other values for some arguments: bytes for paths and addresses.
+        replaced: Other values for some arguments: bytes for paths, and for addresses too, or
+            a function of the address that was given.
 
     Raises:
         NotExpressible: It cannot be done for somebody else.
@@ -364,19 +368,28 @@ def _plan_xattr(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
 
 
 def _plan_socket(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
-    address = replaced.get("address")
-    if address is None:
-        address = address_of(call)
+    address = _replaced(replaced.get("address"), lambda: address_of(call))
     return Act(name, call.call_name, {"address": address}, fds={"fd": call.register("fd")})
+
+
+def _replaced(value: Any, given: Callable[[], bytes]) -> bytes:
+    """What goes in the place of an address."""
+    if isinstance(value, bytes):
+        return value
+    address = given()
+    return value(address) if callable(value) else address
+
+
+def _elsewhere(message: Message, value: Any) -> Message:
+    if not message.address:
+        return message  # of a connected socket
+    return replace(message, address=_replaced(value, lambda: message.address))
 
 
 def _plan_send(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     messages, outs = messages_of(call)
     if "address" in replaced:
-        messages = tuple(
-            replace(message, address=replaced["address"]) if message.address else message
-            for message in messages
-        )
+        messages = tuple(_elsewhere(message, replaced["address"]) for message in messages)
     return Act(
         name,
         call.call_name,

@@ -126,7 +126,7 @@ class Abroad:
         dirfds = {-100} | {spot.dirfd for spot in act.spots.values() if spot.dirfd >= 0}
         for dirfd in dirfds:
             if dirfd == -100 or any(
-                spot.dirfd == dirfd and not spot.path.startswith(b"/")
+                spot.dirfd == dirfd and (spot.resolve or not spot.path.startswith(b"/"))
                 for spot in act.spots.values()
             ):
                 starts[f"at {dirfd}"] = place.start(dirfd)

@@ -14,7 +14,7 @@ from unotify.abi.seccomp import MAX_ERRNO
 from unotify.abi.structs import NOTIF, RESPONSE
 from unotify.abi.types import NotificationId, Tid
 from unotify.errors import KernelProtocolError, LocalProtocolError
-from unotify.protocol.replies import Continue, InstallFd, PlainReply, Return
+from unotify.protocol.replies import Continue, Fail, InstallFd, PlainReply, Return
 from unotify.protocol.states import (
     EXCHANGE,
     LISTENER,
@@ -136,9 +136,9 @@ class Exchange:
         self.state = move(EXCHANGE, self.state, ExchangeMove.INSTALL_FD)
         return AddFd(self.id, reply.fileno(), reply.at, reply.cloexec)
 
-    def installed(self, number: int) -> bytearray:
-        """The target has descriptor *number*: return the reply that tells it so."""
-        return self.answer(Return(number))
+    def installed(self, result: int | Fail) -> bytearray:
+        """The target has the descriptor: return the reply, which is its number, or another."""
+        return self.answer(result if isinstance(result, Fail) else Return(result))
 
     def hold(self) -> None:
         """Take the decision away from the handler until :meth:`release`."""

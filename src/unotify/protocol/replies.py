@@ -160,14 +160,15 @@ class InstallFd:
         owned: Close *fd* (by ``close()`` of the object, if it is one) once
             the reply is sent or known to be in vain.
         result: What the call returns, if that is not the descriptor's number: 0 where
-            a connected socket takes the place of the target's own.
+            a connected socket takes the place of the target's own, or a `Fail`, such as of
+            EINPROGRESS, where that socket is not connected yet.
     """
 
     fd: int | HasFileno | Content
     at: int | None = field(default=None, kw_only=True)
     cloexec: bool = field(default=True, kw_only=True)
     owned: bool = field(default=False, kw_only=True)
-    result: int | None = field(default=None, kw_only=True)
+    result: int | Fail | None = field(default=None, kw_only=True)
 
     @classmethod
     def of_bytes(
@@ -185,7 +186,7 @@ class InstallFd:
         return cls(Content(content, sealed), at=at, cloexec=cloexec)
 
     def __post_init__(self) -> None:
-        if self.result is not None:
+        if self.result is not None and not isinstance(self.result, Fail):
             _check_value(self.result)
         if not isinstance(self.fd, Content) and not hasattr(self.fd, "fileno"):
             number = _integer(self.fd, "the descriptor of InstallFd")

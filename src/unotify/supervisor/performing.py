@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from unotify.abi.model import Role
 from unotify.calls import Call
-from unotify.calls.acts import Act, plan, writes
+from unotify.calls.acts import Act, Replacement, plan, writes
 from unotify.errors import KernelError
 from unotify.kernel.interface import Done
 from unotify.protocol import Fail, InstallFd, Reply, Return
@@ -33,7 +33,7 @@ class _Target(Protocol):
 
 
 def perform(
-    call: Call, target: _Target, *, as_supervisor: bool, replaced: Mapping[str, bytes]
+    call: Call, target: _Target, *, as_supervisor: bool, replaced: Mapping[str, Replacement]
 ) -> Reply:
     """Do *call* for *target*; see :meth:`unotify.calls.Call.perform`."""
     if writes(call.call_name):
@@ -43,26 +43,27 @@ def perform(
         act = replace(act, values={**act.values, "fresh": 1})
     done = target.act(act, pinned=act.spots.keys() - replaced.keys())
     if done.value < 0:
-        return Fail(-done.value) if done.value > -4096 else Fail(errno.EIO)
+        failed = Fail(-done.value) if done.value > -4096 else Fail(errno.EIO)
+        return failed if done.fd < 0 else _in_place(done.fd, act, target, failed)
     if act.returns_fd:
         if act.small and os.fstat(done.fd).st_size > _SMALL:
             os.close(done.fd)
             return Fail(errno.EOVERFLOW)
         return InstallFd(done.fd, cloexec=act.cloexec, owned=True)
     if done.fd >= 0:
-        return _in_place(done.fd, act, target)
+        return _in_place(done.fd, act, target, 0)
     for name, data in done.outs.items():
         out = act.outs[name]
         target.write(out.address, out.answer.of(data))
     return Return(done.value)
 
 
-def _in_place(fd: int, act: Act, target: _Target) -> InstallFd:
-    """A connected socket of another family takes the number of the target's own."""
+def _in_place(fd: int, act: Act, target: _Target, result: int | Fail) -> InstallFd:
+    """A socket of another family takes the number of the target's own, connected or soon so."""
     number = act.fds["fd"]
     try:
         cloexec = bool(target.fd_flags(number) & os.O_CLOEXEC)
-        return InstallFd(fd, at=number, cloexec=cloexec, owned=True, result=0)
+        return InstallFd(fd, at=number, cloexec=cloexec, owned=True, result=result)
     except BaseException:
         os.close(fd)
         raise

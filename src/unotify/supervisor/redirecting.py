@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import IPv6Address
 from typing import Any
 
 from unotify.abi.model import Role
 from unotify.calls import Call, Inet6Address, InetAddress
+from unotify.calls.acts import Replacement
 from unotify.calls.replacing import encoded
+from unotify.calls.sockaddr import decode_sockaddr, encode_sockaddr
 from unotify.errors import Refused
 from unotify.policy.redirections import Endpoint, endpoint, ports
 
 __all__ = ["replacements"]
 
 
-def replacements(call: Call, parameters: Mapping[str, Any]) -> dict[str, bytes]:
-    """The arguments to perform *call* with, by name.
+def replacements(call: Call, parameters: Mapping[str, Any]) -> dict[str, Replacement]:
+    """The arguments to perform *call* with, by name; some addresses as functions of the given one.
 
     Args:
         call: What the target asked for.
@@ -27,7 +31,7 @@ def replacements(call: Call, parameters: Mapping[str, Any]) -> dict[str, bytes]:
         Refused: What the target asked for is outside of what is mapped.
         TargetError: It cannot be read.
     """
-    made: dict[str, bytes] = {}
+    made: dict[str, Replacement] = {}
     if "path" in parameters:
         made |= _paths(call, parameters["path"], parameters.get("from"))
     if "address" in parameters:
@@ -59,29 +63,35 @@ def _length(raw: bytes, start: str) -> int:
     return at
 
 
-def _address(call: Call, to: str, mapped: str | None) -> bytes:
+def _address(call: Call, to: str, mapped: str | None) -> Replacement:
     target = endpoint(to)
     if target.path is not None:
         return encoded(target.path)
-    if call.call_name in ("sendmsg", "sendmmsg"):
-        raise Refused(f"{call.call_name} is not redirected by port", errno=errno.EACCES)
-    address: Any = call.address  # type: ignore[attr-defined]
-    if not isinstance(address, InetAddress | Inet6Address):
-        raise Refused(f"{call.call_name}: not an IP address", errno=errno.EAFNOSUPPORT)
-    return _to(address, target, mapped)
+
+    def instead(raw: bytes) -> bytes:
+        address = decode_sockaddr(raw, little=call.arch.little)
+        if not isinstance(address, InetAddress | Inet6Address):
+            raise Refused(f"{call.call_name}: not an IP address", errno=errno.EAFNOSUPPORT)
+        return encode_sockaddr(_to(address, target, mapped))
+
+    return instead
 
 
-def _to(address: InetAddress | Inet6Address, target: Endpoint, mapped: str | None) -> bytes:
+def _to(
+    address: InetAddress | Inet6Address, target: Endpoint, mapped: str | None
+) -> InetAddress | Inet6Address:
     port = address.port if target.first is None else target.first
     if mapped is not None and target.first is not None:
         first, last = ports(mapped)
         if not first <= address.port <= last:
             raise Refused(f"port {address.port} is not in {mapped}", errno=errno.EACCES)
-        port = target.first + address.port - first
-    ip = target.ip or address.ip
-    if ip.version == 6:
-        return encoded((str(ip), port))
+        if target.first != target.last:
+            port = target.first + address.port - first
+    if target.ip is None:
+        return replace(address, port=port)
+    if isinstance(target.ip, IPv6Address):
+        return Inet6Address(target.ip, port)
     if isinstance(address, Inet6Address):
         # An IPv6 socket reaches IPv4 hosts by mapped addresses.
-        return encoded((f"::ffff:{ip}", port))
-    return encoded((str(ip), port))
+        return Inet6Address(IPv6Address(f"::ffff:{target.ip}"), port)
+    return InetAddress(target.ip, port)

@@ -7,7 +7,7 @@ from typing import Any
 
 from unotify.abi.types import Address, NotificationId, Tid
 from unotify.calls import Call
-from unotify.calls.acts import Act
+from unotify.calls.acts import Act, Replacement
 from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot
 from unotify.errors import TargetGone, Unsupported
 from unotify.kernel.interface import Done, Kernel, Listener, Memory, Pinned, Thread
@@ -164,7 +164,7 @@ class Target:
         return self._open().act(act, pins)
 
     def perform(
-        self, call: Call, *, as_supervisor: bool = False, replaced: Mapping[str, bytes]
+        self, call: Call, *, as_supervisor: bool = False, replaced: Mapping[str, Replacement]
     ) -> Reply:
         """Do *call* in the target's place; see :meth:`unotify.calls.Call.perform`."""
         return perform(call, self, as_supervisor=as_supervisor, replaced=replaced)
