@@ -115,10 +115,11 @@ def execute_on_socket(
         return _bind(place, fd, address, own_cwd=own_cwd)
     family = _AF.unpack_from(address)[0] if len(address) >= 2 else 0
     address, pinned = _address(place, address)
-    fresh = _another(fd, family) if act.values.get("fresh") else -1
-    if fresh >= 0:
-        fd = fresh
+    fresh = -1
     try:
+        if act.values.get("fresh"):
+            fresh = _another(fd, family)
+            fd = fd if fresh < 0 else fresh
         done = wait(lambda: syscall(number("connect"), fd, address, len(address)))
         if fresh >= 0 and done in (0, -errno.EINPROGRESS):
             fresh = -1
