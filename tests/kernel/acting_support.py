@@ -45,8 +45,13 @@ class Notes(Instrument):
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        self.paths: list[str] = []
         self.installed: list[InstallFd] = []
         self.faults: list[HandlerFault] = []
+
+    def received(self, call: Call) -> None:
+        """One begins."""
+        self.paths.append(str(call.describe().get("path")))
 
     def deciding(self, call: Call, reply: Reply, handler: str) -> None:
         """One more."""
