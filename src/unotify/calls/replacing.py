@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -58,5 +59,5 @@ def encoded(value: Any) -> bytes:
             case str() | os.PathLike():
                 return encode_sockaddr(UnixAddress(os.fsencode(value)))
         return encode_sockaddr(value)
-    except (ValueError, AttributeError, OverflowError) as error:
+    except (ValueError, AttributeError, OverflowError, struct.error) as error:
         raise Conflict(f"{value!r} is no socket address: {error}") from None

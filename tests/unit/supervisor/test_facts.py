@@ -64,50 +64,15 @@ def test_looks_at_descriptors_mark_the_call() -> None:
     assert facts_of(kernel, "read").fd_path(6) == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "args", "argument", "expected"),
-    [
-        ("openat", (7, PATH, 0), "path", (7, True, False)),
-        ("openat", (-100, PATH, 0o400000), "path", (-100, False, False)),
-        ("openat", (-100, PATH, 0o300), "path", (-100, False, False)),
-        ("openat", (-100, PATH, 0o100), "path", (-100, True, False)),
-        ("open", (PATH,), "path", (-100, True, False)),
-        ("lstat", (PATH,), "path", (-100, False, False)),
-        ("unlinkat", (3, PATH, 0), "path", (3, False, False)),
-        ("linkat", (3, PATH, 4, PATH, 0), "oldpath", (3, False, False)),
-        ("linkat", (3, PATH, 4, PATH, 0x400), "oldpath", (3, True, False)),
-        ("linkat", (3, PATH, 4, PATH, 0x400), "newpath", (4, False, False)),
-        ("newfstatat", (3, PATH, 0, 0x100), "path", (3, False, False)),
-        ("newfstatat", (3, PATH, 0, 0), "path", (3, True, False)),
-        ("umount2", (PATH, 8), "target", (-100, False, False)),
-        ("mount", (0, PATH), "target", (-100, True, False)),
-        ("inotify_add_watch", (1, PATH, 0x02000000), "path", (-100, False, False)),
-        ("move_mount", (1, PATH, 2, PATH, 0x10), "to_path", (2, True, False)),
-        ("move_mount", (1, PATH, 2, PATH, 0x10), "from_path", (1, False, False)),
-    ],
-)
-def test_where_a_path_is_looked_up(
-    name: str, args: tuple[int, ...], argument: str, expected: tuple[int, bool, bool]
-) -> None:
-    """As the kernel does: from the call's descriptor, and the last link if it would."""
+def test_what_a_path_names() -> None:
+    """It is asked once, of the spot that the call looks at, and marks the call."""
     kernel = FakeKernel()
     kernel.memory.pieces[PATH] = b"a/b\0"
     kernel.names[b"a/b"] = "/users/a/b"
-    facts = facts_of(kernel, name, *args)
-    assert facts.resolved(argument) == "/users/a/b"
-    assert kernel.resolved == [(b"a/b", *expected)]
+    facts = facts_of(kernel, "openat", 7, PATH, 0o400000)
+    assert facts.resolved("path") == facts.resolved("path") == "/users/a/b"
+    assert kernel.resolved == [(b"a/b", 7, False, False)]
     assert facts.call.exchange.memory_read
-
-
-def test_openat2_says_more_in_memory() -> None:
-    """Its flags, and whether its descriptor is the root."""
-    kernel = FakeKernel()
-    kernel.memory.pieces[PATH] = b"a\0"
-    kernel.memory.pieces[0x2000] = b"".join(
-        number.to_bytes(8, "little") for number in (0o400000, 0, 0x10)
-    )
-    facts_of(kernel, "openat2", 3, PATH, 0x2000, 24).resolved("path")
-    assert kernel.resolved == [(b"a", 3, False, True)]
 
 
 def test_a_path_that_is_not_there() -> None:

@@ -1,0 +1,125 @@
+"""Where a path argument is looked up, and how."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.unit.calls.fake_memory import make_call
+from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot, spot_of
+from unotify.errors import BadAddress, NotExpressible
+
+PATH, HOW = 0x1000, 0x2000
+CWD = -100
+
+
+def spot(name: str, *args: int, argument: str = "path", path: bytes = b"a/b\0") -> Spot:
+    """Where *argument* of a call is looked up."""
+    return spot_of(make_call(name, *args, memory={PATH: path}), argument)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "argument", "dirfd", "follow"),
+    [
+        ("openat", (7, PATH, 0), "path", 7, True),
+        ("openat", (0xFFFFFF9C, PATH, 0), "path", CWD, True),
+        ("openat", (CWD, PATH, 0o400000), "path", CWD, False),
+        ("openat", (CWD, PATH, 0o300), "path", CWD, False),
+        ("openat", (CWD, PATH, 0o100), "path", CWD, True),
+        ("open", (PATH,), "path", CWD, True),
+        ("lstat", (PATH,), "path", CWD, False),
+        ("lchown", (PATH, 5, 5), "path", CWD, False),
+        ("linkat", (3, PATH, 4, PATH, 0x400), "oldpath", 3, True),
+        ("newfstatat", (3, PATH, 0, 0x100), "path", 3, False),
+        ("newfstatat", (3, PATH, 0, 0), "path", 3, True),
+        ("umount2", (PATH, 8), "target", CWD, False),
+        ("mount", (0, PATH), "target", CWD, True),
+        ("inotify_add_watch", (1, PATH, 0x02000000), "path", CWD, False),
+        ("move_mount", (1, PATH, 2, PATH, 0x10), "to_path", 2, True),
+        ("move_mount", (1, PATH, 2, PATH, 0x10), "from_path", 1, False),
+        ("lsetxattr", (PATH,), "path", CWD, False),
+        ("setxattrat", (3, PATH, 0x100), "path", 3, False),
+        ("fchownat", (3, PATH, 0, 0, 0x100), "path", 3, False),
+    ],
+)
+def test_things(name: str, args: tuple[int, ...], argument: str, dirfd: int, follow: bool) -> None:
+    """From the call's descriptor, and over a last link if the kernel would follow it."""
+    assert spot(name, *args, argument=argument) == Spot(b"a/b", dirfd, follow)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "argument"),
+    [
+        ("mkdirat", (3, PATH, 0), "path"),
+        ("unlinkat", (3, PATH, 0), "path"),
+        ("symlinkat", (PATH, 3, PATH), "linkpath"),
+        ("linkat", (3, PATH, 4, PATH, 0), "oldpath"),
+        ("linkat", (4, PATH, 3, PATH, 0x400), "newpath"),
+        ("renameat2", (3, PATH, 4, PATH, 0), "oldpath"),
+    ],
+)
+def test_names(name: str, args: tuple[int, ...], argument: str) -> None:
+    """What makes, moves or removes a name looks at its directory alone."""
+    assert spot(name, *args, argument=argument) == Spot(b"a/b", 3, follow=False, parent=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "empty"),
+    [
+        ("newfstatat", (3, PATH, 0, 0x1000), True),
+        ("newfstatat", (3, PATH, 0, 0), False),
+        ("statx", (3, PATH, 0x1000), True),
+        ("readlinkat", (3, PATH), True),
+        ("openat", (3, PATH, 0x1000), False),
+        ("getxattrat", (3, PATH, 0x1000), True),
+    ],
+)
+def test_an_empty_path(name: str, args: tuple[int, ...], empty: bool) -> None:
+    """It is the descriptor with AT_EMPTY_PATH, and always of readlinkat; else it is ENOENT."""
+    assert spot(name, *args, path=b"\0").empty is empty
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("utimensat", (3, 0, 0, 0)),
+        ("futimesat", (3, 0, 0)),
+        ("newfstatat", (3, 0, 0, 0x1000)),
+        ("statx", (3, 0, 0x1000)),
+    ],
+)
+def test_no_path(name: str, args: tuple[int, ...]) -> None:
+    """NULL is the descriptor where the kernel takes it so."""
+    assert spot(name, *args) == Spot(b"", 3, empty=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("open", (0,)),
+        ("openat", (3, 0, 0)),
+        ("utimensat", (CWD, 0, 0, 0)),
+        ("newfstatat", (3, 0, 0, 0)),
+        ("statx", (3, 0, 0)),
+    ],
+)
+def test_no_path_where_there_should_be_one(name: str, args: tuple[int, ...]) -> None:
+    """It is EFAULT."""
+    with pytest.raises(BadAddress):
+        spot(name, *args)
+
+
+def test_openat2_says_it_in_memory() -> None:
+    """Flags and RESOLVE_* are in its struct."""
+    how = struct.pack("<3Q", 0o400000, 0, RESOLVE_IN_ROOT | 0x04)
+    call = make_call("openat2", 3, PATH, HOW, 24, memory={PATH: b"a\0", HOW: how})
+    found = spot_of(call, "path")
+    assert found == Spot(b"a", 3, follow=False, resolve=0x14)
+    assert found.in_root
+
+
+def test_what_is_no_path() -> None:
+    """A string that is not looked up has no spot."""
+    with pytest.raises(NotExpressible, match="mount fstype is not a path"):
+        spot("mount", 0, 0, PATH, argument="fstype")
