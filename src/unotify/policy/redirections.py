@@ -37,6 +37,8 @@ def endpoint(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]") or (host.count(":") and not host.startswith("[")):
         host, port = text, ""
+    elif not port:
+        raise ValueError(f"{text!r} is no address: {_FORMS}")
     first = last = None
     if port:
         first, last = ports(port)

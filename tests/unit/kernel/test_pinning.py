@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD, RESOLVE_IN_ROOT, Spot
 from unotify.errors import Refused, TargetGone
-from unotify.kernel.pinning import resolve
+from unotify.kernel.pinning import Pin, Place, pin, reach, resolve
 
 ME = os.getpid()
 
@@ -174,3 +175,83 @@ def test_no_descriptor_is_left(tree: Path) -> None:
         with suppress(Refused):
             ask(path)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@contextmanager
+def pinned(path: str, **options: Any) -> Iterator[tuple[Pin, Place]]:
+    """What *path* names, held."""
+    place = Place(Tid(ME), lambda: ME)
+    found = pin(place, Spot(path.encode(), **options))
+    try:
+        yield found, place
+    finally:
+        found.close()
+        place.close()
+
+
+def test_a_pin_holds_the_thing_and_not_its_name(tree: Path) -> None:
+    """Whatever is renamed, and put in its place, it stays what was found."""
+    with pinned("a/b") as (found, _):
+        (tree / "a").rename(tree / "moved")
+        (tree / "a").symlink_to("/etc")
+        assert (found.text, found.name) == (str(tree / "moved/b"), b"")
+
+
+def test_a_pin_of_a_name_holds_its_directory(tree: Path) -> None:
+    """The name itself is not looked at: a link there is the thing to be removed."""
+    with pinned("rel/x", follow=False, parent=True) as (found, _):
+        assert (found.name, found.text) == (b"x", str(tree / "a/b/x"))
+    with pinned("up", follow=False, parent=True) as (found, _):
+        assert found.name == b"up"
+    with pinned("a/b/", follow=False, parent=True) as (found, _):
+        assert (found.name, found.text) == (b"b/", str(tree / "a/b"))
+
+
+def test_a_name_that_is_no_name(tree: Path) -> None:
+    """Dots are left for the kernel to refuse, in the directory where they are."""
+    for path, name in (("a/.", b"."), ("a/..", b".."), (".", b".")):
+        with pinned(path, follow=False, parent=True) as (found, _):
+            assert found.name == name
+
+
+def test_something_that_comes_to_be_meanwhile(tree: Path) -> None:
+    """A missing last part is a name in a directory that is held."""
+    with pinned("a/new") as (found, _):
+        assert found.name == b"new"
+        (tree / "a/new").symlink_to("/etc")
+        assert found.text == str(tree / "a/new")
+
+
+@pytest.mark.parametrize(
+    ("path", "flags", "expected"),
+    [
+        ("file", os.O_RDONLY, True),
+        ("a/b/../../file", os.O_RDONLY, True),
+        ("rel", os.O_RDONLY, True),
+        ("no", os.O_RDONLY, -errno.ENOENT),
+        ("file", os.O_RDONLY | os.O_DIRECTORY, -errno.ENOTDIR),
+        ("/proc/self/status", os.O_RDONLY, None),
+        ("dangling", os.O_WRONLY | os.O_CREAT, None),
+    ],
+)
+def test_what_is_reached_in_one_step(tree: Path, path: str, flags: int, expected: object) -> None:
+    """Where links of procfs, or traces, are possible it is walked instead."""
+    place = Place(Tid(ME), lambda: ME)
+    try:
+        fd = reach(
+            place, Spot(path.encode()), flags | os.O_CLOEXEC, 0o600 if flags & os.O_CREAT else 0
+        )
+        if fd is not None and fd >= 0:
+            os.close(fd)
+        assert (fd is not None and fd >= 0) if expected is True else fd == expected
+    finally:
+        place.close()
+    assert not (tree / "a/new").exists()
+
+
+def test_a_place_that_nobody_waits_at(tree: Path) -> None:
+    """P8: what was opened is asked about, and thrown away if it is too late."""
+    place = Place(Tid(ME), lambda: ME, lambda: False)
+    with pytest.raises(TargetGone):
+        pin(place, Spot(b"/etc"))
+    place.close()

@@ -226,6 +226,13 @@ def test_install_is_two_steps() -> None:
     assert not got.waiting
 
 
+def test_install_with_another_answer() -> None:
+    """The target has the descriptor, and the call fails all the same."""
+    got = Exchange(notification(id=BIG))
+    got.install(InstallFd(5, at=9, result=Fail(115)))
+    assert RESPONSE.unpack(got.installed(Fail(115))) == (BIG, 0, -115, 0)
+
+
 def test_install_that_fails_is_answered_with_an_errno() -> None:
     """A7: after a failed ADDFD the exchange takes any other answer."""
     got = exchange()

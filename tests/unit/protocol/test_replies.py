@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from unotify.errors import LocalProtocolError
-from unotify.protocol import Continue, Fail, InstallFd, PlainReply, Reply, Return
+from unotify.protocol import Content, Continue, Fail, InstallFd, PlainReply, Reply, Return
 
 NOT_INTS = [True, False, 1.0, 0.0, "1", None, b"1", [], float("nan")]
 
@@ -203,3 +203,32 @@ def test_the_union_is_closed() -> None:
     """Four replies, of which three go out in one SEND."""
     assert set(get_args(Reply)) == {Return, Fail, Continue, InstallFd}
     assert set(get_args(PlainReply)) == set(get_args(Reply)) - {InstallFd}
+
+
+def test_install_fd_of_bytes() -> None:
+    """A file in memory is made when it is sent; until then it has no descriptor."""
+    reply = InstallFd.of_bytes("grüße", cloexec=False, at=5)
+    assert reply.fd == Content("grüße".encode(), sealed=True)
+    assert (reply.at, reply.cloexec, reply.owned) == (5, False, False)
+    assert InstallFd.of_bytes(b"x", sealed=False).fd == Content(b"x", sealed=False)
+    assert InstallFd.of_bytes(bytearray(b"x")).fd == Content(b"x")
+    with pytest.raises(LocalProtocolError, match="no descriptor yet"):
+        reply.fileno()
+
+
+def test_content_is_not_shown() -> None:
+    """What is in it may be secret, and long."""
+    assert "secret" not in repr(InstallFd.of_bytes("secret"))
+
+
+@pytest.mark.parametrize("result", [0, 7, Fail(errno.EINPROGRESS)])
+def test_install_fd_with_another_result(result: Any) -> None:
+    """The call may return something else than the descriptor's number, an errno too."""
+    assert InstallFd(3, result=result).result == result
+
+
+@pytest.mark.parametrize("result", [-1, -115, True, 1.5])
+def test_install_fd_with_a_wrong_result(result: Any) -> None:
+    """V4: an errno that is spelled as a value is refused, as Return refuses it."""
+    with pytest.raises(LocalProtocolError):
+        InstallFd(3, result=result)

@@ -374,7 +374,7 @@ class FakeThread:
 
     def fd_flags(self, fd: int) -> int:
         self._check()
-        return os.O_CLOEXEC if fd in self._kernel.fds else -1
+        return self._kernel.flags.get(fd, os.O_CLOEXEC) if fd in self._kernel.fds else -1
 
     def kill(self) -> None:
         self._check()
@@ -444,6 +444,8 @@ class FakeKernel:
         self.started = 7
         self.fds: dict[int, str] = {}
         """Each target's descriptors, and what they are open on."""
+        self.flags: dict[int, int] = {}
+        """Their flags, where that is not O_CLOEXEC."""
         self.names: dict[bytes, str] = {}
         """What paths resolve to, where that is not the path itself."""
         self.resolved: list[tuple[bytes, int, bool, bool]] = []
