@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from unotify.abi import tables
+from unotify.abi import model, tables
 from unotify.abi.arch import Arch
+from unotify.bpf import Compare, CompareOp
+from unotify.policy.compiling import bound
 from unotify.policy.conditions import Need, needs
-from unotify.policy.deciding import cases
+from unotify.policy.deciding import Case, cases
 from unotify.policy.model import TRUE, Place, Policy, Rule
 from unotify.policy.problems import listed
+from unotify.policy.reach import possible
 
 __all__ = ["Advice", "advice"]
 
@@ -31,7 +35,7 @@ class Advice:
 
 
 def advice(policy: Policy) -> list[Advice]:
-    """Rules that are never reached, are about nothing, or say what has no effect."""
+    """Rules that are never reached, are about nothing, have no effect, or must fail."""
     reached = {
         id(case.rule)
         for arch in policy.architectures
@@ -55,7 +59,41 @@ def advice(policy: Policy) -> list[Advice]:
             found.append(Advice(f"there are two rules named {rule}", rule.place))
         elif rule.name is not None:
             names[rule.name] = rule
-    return found
+    return found + list(_o_path(policy))
+
+
+_ACTS: Final = frozenset({"perform", "redirect"})
+_O_PATH: Final = 0o10000000
+
+
+def _o_path(policy: Policy) -> Iterator[Advice]:
+    """Rules that perform opens with O_PATH, which cannot be given to anybody (A5)."""
+    told: set[int] = set()
+    for arch in policy.architectures:
+        for call in ("open", "openat"):
+            found = cases(policy, arch, call)
+            for at, case in enumerate(found):
+                rule = case.rule
+                if (
+                    case.verdict.handler in _ACTS
+                    and id(rule) not in told
+                    and _opens_o_path(found[: at + 1], call, arch)
+                ):
+                    told.add(id(rule))
+                    yield Advice(
+                        f"{rule} performs {call} with O_PATH too, which fails with EOPNOTSUPP: "
+                        "no such descriptor can be given to a program",
+                        rule.place,
+                        f'a rule before it decides these: calls = ["{call}"], '
+                        'where = "flags & O_PATH"',
+                    )
+
+
+def _opens_o_path(found: Sequence[Case], call: str, arch: Arch) -> bool:
+    """Whether the last of *found* may decide about an open with O_PATH."""
+    flags = Compare(model.spec(call).arg("flags").index, CompareOp.EQ, _O_PATH, mask=_O_PATH)
+    terms = [flags, *(~bound(case.condition, arch, looks=False) for case in found[:-1])]
+    return possible([*terms, bound(found[-1].condition, arch, looks=True)], arch)
 
 
 def _unreached(policy: Policy, at: int, rule: Rule) -> Advice:

@@ -85,3 +85,29 @@ def test_two_rules_of_one_name() -> None:
         '[[rule]]\nname = "a"\ncalls = "open"\ndo = "deny"\n'
         '[[rule]]\nname = "a"\ncalls = "read"\ndo = "deny"\n'
     ) == ['8: there are two rules named "a"']
+
+
+OPENS = '[[rule]]\ncalls = ["open", "openat", "openat2"]\ndo = "perform"\n'
+EARLIER = '[[rule]]\ncalls = {calls}\nwhere = "flags & O_PATH"\ndo = "allow"\n'
+
+
+def test_opens_with_o_path_that_are_performed() -> None:
+    """A5: who performs all opens is told, once, of those that can only fail."""
+    (found,) = said(OPENS)
+    assert found.startswith("4: the rule at policy:4:1 performs open with O_PATH too")
+    (found,) = said(EARLIER.format(calls='["open"]') + OPENS)
+    assert "performs openat with O_PATH" in found
+    redirect = 'do = { redirect = { path = "/x" } }'
+    assert len(said(f'[[rule]]\ncalls = "openat"\n{redirect}\n')) == 1
+
+
+def test_opens_with_o_path_that_are_not() -> None:
+    """Nothing is said where registers, here or before, leave them to somebody else."""
+    assert said(EARLIER.format(calls='["open", "openat"]') + OPENS) == []
+    assert (
+        said(OPENS.replace("do", 'where = "not flags & O_PATH"\ndo').replace(', "openat2"', ""))
+        == []
+    )
+    assert said('[[rule]]\ncalls = ["creat", "mkdir"]\ndo = "perform"\n') == []
+    where = 'where = "flags & O_ACCMODE == O_WRONLY and flags & (O_CREAT | O_PATH) == O_CREAT"'
+    assert said(f'[[rule]]\ncalls = "openat"\n{where}\ndo = "perform"\n') == []
