@@ -90,6 +90,32 @@ def test_explain_numbers(policy: str) -> None:
     assert explained(policy, "--arch", "i386", "openat")["verdict"] == "kill-process"
 
 
+def test_explain_says_where_a_redirect_leads(tmp_path: Path) -> None:
+    """What a verb is given is part of what is done."""
+    file = tmp_path / "policy.toml"
+    do = '{ redirect = { address = ":8000-8099", ports = "1-100" } }'
+    file.write_text(f'version = 1\ndefault = "allow"\n[[rule]]\ncalls = ["connect"]\ndo = {do}\n')
+    done = cli("explain", str(file), "connect")
+    assert '  with     address = ":8000-8099", ports = "1-100"' in done.stdout.splitlines()
+    found = explained(str(file), "connect")
+    assert found["parameters"] == {"address": ":8000-8099", "ports": "1-100"}
+
+
+def test_check_knows_what_verbs_are_given(tmp_path: Path) -> None:
+    """A parameter that is misspelled, or that does not go with the others, is told."""
+    file = tmp_path / "policy.toml"
+    for do, said in {
+        '{ redirect = { path = "/x", form = "/y" } }': "did you mean from?",
+        '{ redirect = { path = "/x", ports = "1-2" } }': '"ports" goes with an address',
+        '{ inject = { text = "x", sealed = "no" } }': '"inject.sealed" takes true or false',
+    }.items():
+        file.write_text(
+            f'version = 1\ndefault = "allow"\n[[rule]]\ncalls = ["openat"]\ndo = {do}\n'
+        )
+        done = cli("check", str(file))
+        assert (done.returncode, said in done.stdout + done.stderr) == (3, True), done.stdout
+
+
 def test_explain_mistakes(policy: str) -> None:
     """A wrong name is told with the right one."""
     done = cli("explain", policy, "opnat")

@@ -108,6 +108,7 @@ def _as_json(found: Explanation) -> dict[str, Any]:
     return {
         "call": call_json(found.data, found.arch),
         "verdict": str(found.verdict) if found.verdict else None,
+        "parameters": dict(found.verdict.parameters) if found.verdict else {},
         "rule": rule_json(found.rule),
         "reason": found.reason,
         "decided": "supervisor" if found.supervised else "filter",
@@ -137,6 +138,11 @@ def _print(found: Explanation, args: tuple[str, ...]) -> None:
         given |= {arg.name: given.get(arg.name, "_") for arg in pointers(found.call, found.arch)}
     click.echo(f"{call_text(found.data, found.arch, given)} on {found.arch.label}: {verdict}")
     click.echo(f"  why      {found.reason}")
+    if found.verdict and found.verdict.parameters:
+        given_to = (
+            f"{name} = {json.dumps(value)}" for name, value in found.verdict.parameters.items()
+        )
+        click.echo(f"  with     {', '.join(given_to)}")
     if found.supervised:
         where = "by the supervisor"
     else:
