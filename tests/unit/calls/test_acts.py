@@ -284,6 +284,7 @@ def test_real_ids() -> None:
         "listxattr",
         "flistxattr",
         "sendmmsg",
+        "getxattrat",
     ],
 )
 def test_what_is_answered_in_memory(name: str) -> None:
