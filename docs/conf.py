@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # for tools/
 
-from tools import draw_states  # noqa: E402
+from tools import draw_acts, draw_states  # noqa: E402
 
 project = "unotify"
 author = "The unotify authors"
@@ -16,7 +16,7 @@ project_copyright = "The unotify authors"
 release = metadata.version("unotify")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build", "_generated", "perform-*.md"]
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 
@@ -30,6 +30,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 draw_states.write(HERE / "_generated")
+draw_acts.write(HERE / "_generated")
 
 
 def anchor_facts(app, docname, source):
