@@ -109,7 +109,7 @@ print(*found)"""
 
 
 def test_database_only() -> None:
-    """The one service can be reached, and it is the handler that connects; nothing else can be."""
+    """The one service can be reached, and the supervisor connects; nothing else can be reached."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -124,15 +124,14 @@ def test_database_only() -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        handlers = ("--handlers", str(POLICIES / "database_only.py"))
         code = (
             "import socket\ns = socket.create_connection(('127.0.0.1', {port}))\nprint(s.recv(9))"
         )
-        assert python("database-only", code.format(port=5432), *handlers) == "b'rows'"
+        assert python("database-only", code.format(port=5432)) == "b'rows'"
         thread.join()
-        assert python("database-only", code.format(port=5433), *handlers) == "ECONNREFUSED"
+        assert python("database-only", code.format(port=5433)) == "ECONNREFUSED"
     udp = "import socket\nsocket.socket(type=socket.SOCK_DGRAM)"
-    assert python("database-only", udp, *handlers) == "EACCES"
+    assert python("database-only", udp) == "EACCES"
 
 
 def test_modules() -> None:
@@ -276,3 +275,63 @@ def test_strict_compute(tmp_path: Path) -> None:
     found = run("strict-compute", "tee", str(tmp_path / "out"))
     assert found.returncode != 0
     assert os.listdir(tmp_path) == []
+
+
+def test_ai_agent_makes_no_other_names(tmp_path: Path) -> None:
+    """Neither a link nor a rename of a key, or of its directory, shows what is in it."""
+    keys = tmp_path / ".ssh"
+    keys.mkdir()
+    (keys / "id_rsa").write_text("secret")
+    (tmp_path / "code").write_text("fine")
+    for argv in (
+        ["ln", ".ssh/id_rsa", "other"],
+        ["mv", ".ssh/id_rsa", "other"],
+        ["mv", ".ssh", "other"],
+        ["mv", ".ssh/../.ssh", "other"],
+    ):
+        found = run("ai-agent", "env", "-C", str(tmp_path), "LC_ALL=C", *argv)
+        assert found.returncode != 0, argv
+        assert "secret" not in found.stdout
+    found = run("ai-agent", "env", "-C", str(tmp_path), "sh", "-c", "mv code moved && cat moved")
+    assert found.stdout == "fine"
+    assert sorted(os.listdir(tmp_path)) == [".ssh", "moved"]
+
+
+def test_staged_build(tmp_path: Path) -> None:
+    """A build finds the stage's resolver, random numbers, cache and services, and no other host."""
+    found = run("staged-build", "cat", "/etc/resolv.conf")
+    assert found.stdout == "nameserver 127.0.0.1\noptions timeout:1\n"
+    assert python("staged-build", "print(open('/dev/urandom', 'rb').read(3))") == r"b'\x00\x00\x00'"
+    cache = Path("/tmp/stage-cache")
+    name = f"test-{os.getpid()}"
+    code = f"import os\nprint(os.path.exists('/var/cache/build/{name}'))"
+    try:
+        cache.mkdir(exist_ok=True)
+        (cache / name).touch()
+        assert python("staged-build", code) == "True"
+        assert python("staged-build", f"import os\nos.unlink('/var/cache/build/{name}')") == ""
+        assert not (cache / name).exists()
+    except PermissionError:
+        missing(f"{cache} is somebody else's")
+    assert run(
+        "staged-build", "sh", "-c", f"echo made > {tmp_path}/x; cat {tmp_path}/x"
+    ).stdout == ("made\n")
+    code = "import socket\ns = socket.create_connection(('192.0.2.1', {port}), 9)\nprint(s.recv(9))"
+    for port, real in ((5432, 15432), (8042, 18042)):
+        with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                server.bind(("127.0.0.1", real))
+            except OSError:
+                missing(f"something listens on port {real}")
+            server.listen()
+
+            def serve(server: socket.socket = server) -> None:
+                with server.accept()[0] as peer:
+                    peer.sendall(b"stage")
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            assert python("staged-build", code.format(port=port)) == "b'stage'"
+            thread.join()
+    assert python("staged-build", code.format(port=443)) == "ENETUNREACH"
