@@ -12,6 +12,8 @@ Pure: an `Act` is a value. `unotify.kernel.acting` carries one out.
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -23,11 +25,12 @@ from unotify.abi.constants import OpenFlags
 from unotify.abi.model import ArgSpec, Role
 from unotify.abi.types import Address
 from unotify.calls.call import Call
+from unotify.calls.checks import require_sane
 from unotify.calls.layouts import Answer, answer_of
 from unotify.calls.lookups import Spot, spot_of
 from unotify.calls.messages import Message, address_of, messages_of
 from unotify.calls.structs import LAYOUTS
-from unotify.errors import NotExpressible, Refused
+from unotify.errors import BadAddress, NotExpressible, PathTooLong, Refused
 
 __all__ = ["Act", "Out", "Replacement", "act_of", "performable", "plan"]
 
@@ -95,10 +98,9 @@ _KEEPS_FLAGS: Final = frozenset({"unlinkat", "renameat2", "openat", "setxattr", 
 
 _LOOKS: Final = {"linkat": 0x1000}  # it has no AT_SYMLINK_NOFOLLOW
 
-# Of a descriptor the kernel takes any flags, which a path's have to be right.
-_STAT_FLAGS: Final = _LOOKUP_FLAGS | 0x800 | 0x6000  # AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE
-
 _NO_CHANGE: Final = 0xFFFFFFFF
+_OMIT: Final = ((1 << 30) - 2).to_bytes(8, sys.byteorder)  # UTIME_OMIT
+_XATTR_NAME_MAX: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ def plan(call: Call, replaced: Mapping[str, Any] = MappingProxyType({})) -> Act:
     name = _ACTS.get(call.call_name)
     if name is None:
         raise NotExpressible(f"{call.call_name or 'an unknown call'} cannot be performed")
+    require_sane(call, name)
     planner = _PLANNERS.get(name, _plan)
     return planner(call, name, replaced)
 
@@ -207,9 +210,13 @@ def _plan(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     outs: dict[str, Out] = {}
     have = {spec.name: spec for spec in call.spec.args}
     fixed = _FIXED.get(call.call_name, {})
+    if name == "utimensat":
+        values["times"] = _times(call)  # the kernel, too, asks for them before any path
     for spec in model.spec(name).args:
         key = spec.name
         theirs = have.get(key)
+        if key in values:
+            continue
         if key in fixed:
             values[key] = fixed[key]
         elif spec.role is Role.PATH:
@@ -227,17 +234,10 @@ def _plan(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     if "flags" in values and name not in _KEEPS_FLAGS:
         given = int(values["flags"] or 0)
         values["flags"] = given & ~(_LOOKUP_FLAGS & _LOOKS.get(name, _LOOKUP_FLAGS))
-        if _is_wrong(name, given, spots):
-            raise Refused(f"{call.call_name}: flags {given:#x}", errno=errno.EINVAL)
+    if name == "utimensat" and _changes_nothing(values["times"]):
+        spots = {"path": Spot(b"", empty=True)}  # no path is looked at
     real_ids = name == "faccessat2" and not int(values["flags"] or 0) & 0x200  # AT_EACCESS
     return Act(name, call.call_name, values, spots, fds, outs, real_ids=real_ids)
-
-
-def _is_wrong(name: str, flags: int, spots: Mapping[str, Spot]) -> bool:
-    if name in ("newfstatat", "statx"):
-        return bool(flags & ~_STAT_FLAGS) and bool(spots["path"].path)
-    # Without a path utimensat(2) takes none at all; with an empty one, AT_EMPTY_PATH.
-    return name == "utimensat" and not spots["path"].path and bool(flags & ~0x1000)
 
 
 def _spot(call: Call, argument: str, replaced: Mapping[str, Any]) -> Spot:
@@ -250,8 +250,8 @@ def _spot(call: Call, argument: str, replaced: Mapping[str, Any]) -> Spot:
 def _value(call: Call, spec: ArgSpec, theirs: ArgSpec | None) -> int | bytes | None:
     if not hasattr(type(call), spec.name):
         return 0  # an older spelling, without flags
-    if spec.name == "times":
-        return _times(call)
+    if spec.name == "name" and spec.role is Role.STRING:
+        return _attribute(call)
     if theirs is not None and theirs.role not in _COPIED:
         number = call.register(spec.name)
         # A 16-bit id of all ones means no change, too.
@@ -264,6 +264,24 @@ def _value(call: Call, spec: ArgSpec, theirs: ArgSpec | None) -> int | bytes | N
 
 _COPIED: Final = frozenset({Role.STRING, Role.IN_BUFFER})
 _OLD_NO_CHANGE: Final = frozenset({("old_uid_t", 0xFFFF), ("old_gid_t", 0xFFFF)})
+
+
+def _attribute(call: Call) -> bytes:
+    """The name of an extended attribute."""
+    try:
+        name: Any = call.name  # type: ignore[attr-defined]
+    except PathTooLong:
+        name = ""
+    if name is None:
+        raise BadAddress("the name of an attribute is NULL")
+    raw = os.fsencode(name)
+    if not 0 < len(raw) <= _XATTR_NAME_MAX:
+        raise Refused("the length of an attribute's name", errno=errno.ERANGE)
+    return raw
+
+
+def _changes_nothing(times: int | bytes | None) -> bool:
+    return isinstance(times, bytes) and times[8:16] == times[24:32] == _OMIT
 
 
 def _times(call: Call) -> bytes | None:
@@ -344,13 +362,10 @@ def _plan_xattr(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     spots = {"path": _spot(call, "path", replaced)}
     values: dict[str, int | bytes | None] = {}
     outs: dict[str, Out] = {}
-    unknown = call.register("at_flags") & ~_LOOKUP_FLAGS
-    if unknown:
-        raise Refused(f"flags {unknown:#x}", errno=errno.EINVAL)
     if name == "listxattr":
         outs["list"] = _out(call, call.spec.arg("list"))
         return Act(name, call.call_name, values, spots, outs=outs)
-    values["name"] = _value(call, call.spec.arg("name"), call.spec.arg("name"))
+    values["name"] = _attribute(call)
     if name != "removexattr":
         args: Any = call.args  # type: ignore[attr-defined]
         if any(args.extra):

@@ -64,8 +64,14 @@ _FLAGS: Final = {
 """Arguments that hold such flags under another name."""
 
 
-_OF_NULL: Final = frozenset({"utimensat", "utimensat_time64", "futimesat", "fanotify_mark"})
-"""Calls to which no path means the descriptor, without a flag that says so."""
+_NULL_IS_FD: Final = frozenset({"utimensat", "utimensat_time64", "futimesat"})
+_NULL_IS_EMPTY: Final = frozenset(
+    [
+        *("newfstatat", "fstatat64", "statx"),
+        *("setxattrat", "getxattrat", "listxattrat", "removexattrat"),
+    ]
+)
+"""With AT_EMPTY_PATH, since Linux 6.11."""
 
 
 class Spot(NamedTuple):
@@ -107,9 +113,7 @@ def spot_of(call: Call, argument: str) -> Spot:
     dirfd = AT_FDCWD if spec.at is None else call.register(spec.at)
     flags, resolve = _flags(call)
     if path is None:
-        # The descriptor itself, of utimensat(2) always and of others if they are told so.
-        names_fd = call.call_name in _OF_NULL and dirfd != AT_FDCWD
-        if spec.at is None or not (names_fd or _takes_empty(call.call_name, argument, flags)):
+        if not _takes_null(call.call_name, dirfd, flags):
             raise BadAddress(f"{call.call_name} {argument} is NULL")
         return Spot(b"", dirfd, empty=True)
     return Spot(
@@ -118,7 +122,7 @@ def spot_of(call: Call, argument: str) -> Spot:
         _follows(call, argument, flags),
         _is_name(call.call_name, argument, flags),
         resolve,
-        _takes_empty(call.call_name, argument, flags),
+        call.call_name == "readlinkat" or _takes_empty(argument, flags),
     )
 
 
@@ -139,9 +143,14 @@ def _is_name(name: str, argument: str, flags: Any) -> bool:
     return name in _NAMES
 
 
-def _takes_empty(name: str, argument: str, flags: Any) -> bool:
-    if name == "readlinkat":
-        return True
+def _takes_null(name: str, dirfd: int, flags: Any) -> bool:
+    """Whether NULL is the descriptor itself."""
+    if name in _NULL_IS_FD:
+        return dirfd != AT_FDCWD
+    return name in _NULL_IS_EMPTY and bool(int(flags) & _AT_EMPTY_PATH)
+
+
+def _takes_empty(argument: str, flags: Any) -> bool:
     if isinstance(flags, constants.AtFlags):
         return argument != "newpath" and bool(int(flags) & _AT_EMPTY_PATH)
     return False

@@ -97,6 +97,12 @@ def _limits(thread: Any, act: Act) -> tuple[bool, int]:
     return True, thread.file_limit() if "truncate" in act.name or act.name == "fallocate" else -1
 
 
+def _starts_there(spot: Spot) -> bool:
+    return bool(spot.path or spot.empty) and (
+        bool(spot.resolve) or not spot.path.startswith(b"/")
+    )
+
+
 class Abroad:
     """The processes in other user namespaces."""
 
@@ -126,8 +132,7 @@ class Abroad:
         dirfds = {-100} | {spot.dirfd for spot in act.spots.values() if spot.dirfd >= 0}
         for dirfd in dirfds:
             if dirfd == -100 or any(
-                spot.dirfd == dirfd and (spot.resolve or not spot.path.startswith(b"/"))
-                for spot in act.spots.values()
+                spot.dirfd == dirfd and _starts_there(spot) for spot in act.spots.values()
             ):
                 starts[f"at {dirfd}"] = place.start(dirfd)
         sent = {

@@ -128,6 +128,8 @@ class Place:
     def prepare(self, spot: Spot) -> None:
         """Open what a look-up of *spot* may need: afterwards other rights will do."""
         self.root  # noqa: B018 - opened
+        if not spot.path and not spot.empty:
+            return  # such a path is refused, whatever the descriptor is
         if not spot.path.startswith(b"/") or spot.resolve & (IN_ROOT | BENEATH):
             self.start(spot.dirfd)
 
@@ -213,6 +215,8 @@ def pin(place: Place, spot: Spot) -> Pin:
         Refused: The kernel would refuse the path too; has its errno.
         KernelError: We may not look into the thread.
     """
+    if not spot.path and not spot.empty:
+        raise refusal(spot, errno.ENOENT)
     if spot.parent:
         return _pin_name(place, spot)
     flags = os.O_PATH | os.O_CLOEXEC | (0 if spot.follow else os.O_NOFOLLOW)
