@@ -25,7 +25,7 @@ hypothesis.settings.register_profile("usual", deadline=None)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("long" if os.environ.get("UNOTIFY_TEST_LONG") else "usual")
 
-KERNEL = frozenset({"kernel", "privileged", "containers", "faults"})
+KERNEL = frozenset({"kernel", "privileged", "containers", "faults", "transparency"})
 NOBODY = 65534
 HERE = Path(__file__).parent
 

@@ -7,6 +7,9 @@ each act as text, with descriptors of the target's root, its directory and its `
 takes on the target's rights as its namespace numbers them, and acts. What may take long it does
 in a fork of itself, so that the others need not wait.
 
+A namespace is born without ids: until somebody has written its maps, nobody can take on any. Who
+acts in that time is a process that had the target's ids before it went there.
+
 Each request brings the socket for its answer along. When the target has gone that socket is
 closed here, and whoever still works on it there ends.
 
@@ -26,7 +29,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
@@ -47,12 +50,25 @@ _LONGEST: Final = 4 << 20
 _ANSWER_FDS: Final = 1
 
 
+_Key: TypeAlias = tuple[int, int, str]
+"""A namespace, by device and inode, and the ids it was entered with, if it had none."""
+
+
 class _Helper:
-    def __init__(self, namespace: int) -> None:
+    def __init__(self, namespace: int, ids: str) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, str(theirs.fileno()), str(namespace)],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-c",
+                    _START,
+                    str(theirs.fileno()),
+                    str(namespace),
+                    ids,
+                ],
                 env={"UNOTIFY_PATH": _OURS},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), namespace),
@@ -86,7 +102,8 @@ class _Helper:
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START: Final = (
     "import os, sys; sys.path.insert(0, os.environ['UNOTIFY_PATH']); "
-    "from unotify.kernel.abroad_main import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "from unotify.kernel.abroad_main import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
 )
 
 
@@ -97,18 +114,24 @@ def _limits(thread: Any, act: Act) -> tuple[bool, int]:
     return True, thread.file_limit() if "truncate" in act.name or act.name == "fallocate" else -1
 
 
+def _born_with(thread: Any) -> str:
+    """The ids to enter its user namespace with, if that has none of its own yet; or nothing."""
+    if all(thread.id_map(kind) for kind in ("uid", "gid")):
+        return ""
+    theirs = thread.rights()
+    return " ".join(map(str, (theirs.uid, theirs.gid, *theirs.groups)))
+
+
 def _starts_there(spot: Spot) -> bool:
-    return bool(spot.path or spot.empty) and (
-        bool(spot.resolve) or not spot.path.startswith(b"/")
-    )
+    return bool(spot.path or spot.empty) and (bool(spot.resolve) or not spot.path.startswith(b"/"))
 
 
 class Abroad:
     """The processes in other user namespaces."""
 
     def __init__(self) -> None:
-        self._helpers: OrderedDict[tuple[int, int], _Helper] = OrderedDict()
-        self._starting: dict[tuple[int, int], threading.Lock] = {}
+        self._helpers: OrderedDict[_Key, _Helper] = OrderedDict()
+        self._starting: dict[_Key, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def pin(self, thread: Any, spot: Spot, wait: Waiting) -> Pin:
@@ -192,8 +215,11 @@ class Abroad:
         namespace = thread.open_user_namespace()
         try:
             found = os.fstat(namespace)
-            key = found.st_dev, found.st_ino
+            key: _Key = found.st_dev, found.st_ino, ""
             helper = self._known(key)
+            if helper is None and (ids := _born_with(thread)):
+                key = found.st_dev, found.st_ino, ids
+                helper = self._known(key)
             if helper is None:
                 with self._lock:
                     starting = self._starting.setdefault(key, threading.Lock())
@@ -211,7 +237,7 @@ class Abroad:
             )
         return helper
 
-    def _known(self, key: tuple[int, int]) -> _Helper | None:
+    def _known(self, key: _Key) -> _Helper | None:
         with self._lock:
             helper = self._helpers.get(key)
             if helper is None or helper.process.poll() is not None:
@@ -219,8 +245,8 @@ class Abroad:
             self._helpers.move_to_end(key)
             return helper
 
-    def _started(self, key: tuple[int, int], namespace: int) -> _Helper:
-        helper = _Helper(namespace)
+    def _started(self, key: _Key, namespace: int) -> _Helper:
+        helper = _Helper(namespace, key[2])
         left = []
         with self._lock:
             self._starting.pop(key, None)

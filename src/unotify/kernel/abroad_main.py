@@ -11,17 +11,18 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
 from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD
 from unotify.errors import Error, KernelError, Refused, TargetError
-from unotify.kernel._libc import syscall
+from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import Outcome, execute, number
 from unotify.kernel.packing import pack_outcome, unpack_act
 from unotify.kernel.pinning import Pin, Place
-from unotify.kernel.rights import Rights, mine, settle, taken_on
+from unotify.kernel.rights import Rights, become, mine, settle, taken_on
 from unotify.kernel.socketing import execute_on_socket
 
 __all__ = ["main"]
@@ -52,16 +53,25 @@ class _Place(Place):
         return self._starts[dirfd]
 
 
-def main(control: int, namespace: int) -> None:
-    """Enter the user namespace of *namespace*, and act until *control* ends."""
+def main(control: int, namespace: int, ids: str = "") -> None:
+    """Enter the user namespace of *namespace*, and act until *control* ends.
+
+    Args:
+        control: A socket that requests come from.
+        namespace: What to enter.
+        ids: User, group and further groups to take on before, where it has no ids of its own.
+    """
     connection = socket.socket(fileno=control)
-    refused = -min(syscall(number("setns"), namespace, _CLONE_NEWUSER), 0)
-    os.close(namespace)
-    if not refused:
-        try:
+    try:
+        if ids:
+            become(*map(int, ids.split()))
+        check(syscall(number("setns"), namespace, _CLONE_NEWUSER), "setns(2)")
+        if not ids:
             settle()
-        except KernelError as error:
-            refused = error.errno or errno.EPERM
+        refused = 0
+    except KernelError as error:
+        refused = error.errno or errno.EPERM
+    os.close(namespace)
     connection.sendall(refused.to_bytes(4, "little"))
     if refused:
         return
@@ -134,7 +144,8 @@ def _done(
             act.values["flags"] = (act.values["flags"] or 0) | 0x200  # AT_EACCESS
         place.fsuid = theirs.fsuid
         os.umask(umask)
-        with taken_on(theirs, ours):
+        # In a namespace without ids nobody can take on any; ours are the target's then.
+        with nullcontext() if theirs.key == ours.key else taken_on(theirs, ours):
             if act.name in _SOCKETS:
                 outcome = execute_on_socket(
                     act, place, given, passed, None, own_cwd=False, wait=_waiting(answer)

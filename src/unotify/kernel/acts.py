@@ -23,8 +23,8 @@ from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.kernel._libc import NATIVE, syscall
 from unotify.kernel.blocking import Waiting
 from unotify.kernel.ourselves import depends_on_opener, forbids, is_proc
-from unotify.kernel.pinning import Pin, Place, pin, reach
-from unotify.kernel.walking import NO_SYMLINKS, openat2
+from unotify.kernel.pinning import Pin, Place, below, pin, reach
+from unotify.kernel.walking import NO_SYMLINKS, innermost_ids, openat2
 
 __all__ = ["Outcome", "execute", "number"]
 
@@ -149,8 +149,8 @@ def _named(act: Act, argument: str, pinned: Pin, *, at: bool) -> tuple[int, byte
         return AT_FDCWD, b"/proc/thread-self/fd/%d/%s" % (pinned.fd, pinned.name), 0
     if not at:
         return AT_FDCWD, b"/proc/thread-self/fd/%d" % pinned.fd, 0
-    if act.name == "linkat" and act.spots[argument].path:
-        # AT_EMPTY_PATH wants a capability that following a link does not.
+    if act.name == "linkat":
+        # AT_EMPTY_PATH wants a capability, or who opened the descriptor; following a link does not.
         return AT_FDCWD, b"/proc/thread-self/fd/%d" % pinned.fd, AT_SYMLINK_FOLLOW
     return pinned.fd, b"", AT_EMPTY_PATH if act.name != "readlinkat" else 0
 
@@ -164,19 +164,40 @@ def _written(spec: model.CallSpec, name: str, size: int, buffer: Any, value: int
 
 
 def _link_read(act: Act, place: Place, pinned: Pin, buffer: Any, value: int) -> int:
+    if (value > 0 or value == -errno.ENOENT) and not pinned.name and is_proc(pinned.fd):
+        theirs = _told(place, pinned.fd)
+        if theirs is not None:
+            length = min(len(theirs), act.outs["buf"].size)
+            buffer[:length] = theirs[:length]
+            return length
     if value == -errno.ENOENT and act.spots["path"].path and not pinned.name:
         return -errno.EINVAL  # what is read through a descriptor says it otherwise
-    if value > 0 and not pinned.name and is_proc(pinned.fd):
-        # Whose `self` is it? A link with our number means the target.
-        ours = b"%d" % os.getpid()
-        text = buffer.raw[:value]
-        if text == ours or text.startswith(ours + b"/task/"):
-            theirs = b"%d" % place.tgid
-            if text != ours:
-                theirs += b"/task/%d" % place.tid
-            buffer[: len(theirs)] = theirs
-            return min(len(theirs), act.outs["buf"].size)
     return value
+
+
+def _told(place: Place, link: int) -> bytes | None:
+    """What a link of procfs says to the target, if that is not what it says to us."""
+    name = _path(link).rpartition(b"/")[2]
+    try:
+        text = os.readlink(b"", dir_fd=link)
+    except FileNotFoundError:
+        # `self` of a pid namespace that we are not in.
+        tgid, tid = innermost_ids(place.tid, place.tgid)
+    except OSError:
+        return None
+    else:
+        if text.startswith(b"/"):
+            # Of a file: the path from the root of whoever asks.
+            return below(_path(place.root), text)
+        ours = b"%d" % os.getpid()
+        if text != ours and not text.startswith(ours + b"/task/"):
+            return None
+        tgid, tid = place.tgid, int(place.tid)
+    return {b"self": b"%d" % tgid, b"thread-self": b"%d/task/%d" % (tgid, tid)}.get(name)
+
+
+def _path(fd: int) -> bytes:
+    return os.readlink(b"/proc/thread-self/fd/%d" % fd)
 
 
 # -- open ---------------------------------------------------------------------------

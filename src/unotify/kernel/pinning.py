@@ -32,7 +32,7 @@ from unotify.kernel.walking import (
     same,
 )
 
-__all__ = ["Pin", "Place", "pin", "reach", "resolve", "seen_from"]
+__all__ = ["Pin", "Place", "below", "pin", "reach", "resolve", "seen_from"]
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _RETRIES: Final = 4
@@ -291,13 +291,19 @@ def resolve(tid: Tid, tgid: int, spot: Spot) -> str:
 def seen_from(root: int, fd: int) -> bytes:
     """The path of *fd* as it is seen from the directory *root*."""
     base, path = _path(root), _path(fd)
-    if base == b"/" or not path.startswith(b"/"):
+    if not path.startswith(b"/"):
+        return path
+    found = below(base, path)
+    return b"(unreachable)" + path if found is None else found
+
+
+def below(base: bytes, path: bytes) -> bytes | None:
+    """*path* as it is seen from *base*, or ``None``: it is not below."""
+    if base == b"/":
         return path
     if path == base:
         return b"/"
-    if path.startswith(base + b"/"):
-        return path[len(base) :]
-    return b"(unreachable)" + path
+    return path[len(base) :] if path.startswith(base + b"/") else None
 
 
 def open_of(tid: Tid, name: str, flags: int) -> int:

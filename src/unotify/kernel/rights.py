@@ -30,7 +30,16 @@ from unotify.abi import tables
 from unotify.errors import KernelError
 from unotify.kernel._libc import NATIVE, check, syscall
 
-__all__ = ["CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN", "Rights", "mine", "settle", "taken_on"]
+__all__ = [
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SYS_ADMIN",
+    "Rights",
+    "become",
+    "mine",
+    "settle",
+    "taken_on",
+]
 
 _KEEP: Final = -1
 _CAP_VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
@@ -229,6 +238,14 @@ def _capabilities() -> tuple[tuple[int, ...], tuple[int, ...]]:
         raise KernelError(errno.EPERM, "capget(2)")
     words = struct.unpack_from("=6I", data)
     return words[:3], words[3:]
+
+
+def become(uid: int, gid: int, *groups: int) -> None:
+    """Take these ids, for good."""
+    if mine().groups != groups:
+        _set_groups(groups)
+    _set("setresgid", gid, gid, gid)
+    _set("setresuid", uid, uid, uid)
 
 
 def settle() -> None:

@@ -284,6 +284,11 @@ class LinuxThread:
         """A descriptor of its user namespace, which is the caller's."""
         return self._opened("ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
+    def id_map(self, kind: str) -> bytes:
+        """The ``uid`` or ``gid`` map of its user namespace; empty until that was written."""
+        self._require_open()
+        return self._checked(_proc(self.tid, f"{kind}_map"))
+
     def proc(self) -> int:
         """A descriptor of its directory in ``/proc``; open as long as this is."""
         if self._proc < 0:

@@ -27,7 +27,7 @@ from unotify.calls.lookups import Spot
 from unotify.kernel._libc import SYS_PIDFD_OPEN, syscall
 from unotify.kernel.ourselves import PROC_ROOT_INO, is_proc, require_foreign
 
-__all__ = ["Walk", "openat2", "same"]
+__all__ = ["Walk", "innermost_ids", "openat2", "same"]
 
 _SYS_OPENAT2: Final = SYS_PIDFD_OPEN + 3
 
@@ -181,15 +181,7 @@ class Walk:
         with suppress(OSError):
             if os.readlink(b"self", dir_fd=self.here) == b"%d" % os.getpid():
                 return self._tgid, self._tid
-        # One of a pid namespace that we are not in: the target's own, in nearly all cases.
-        tgid, tid = self._tgid, int(self._tid)
-        with open(f"/proc/{tid}/status", "rb") as status:
-            for line in status:
-                if line.startswith(b"NStgid:"):
-                    tgid = int(line.split()[-1])
-                elif line.startswith(b"NSpid:"):
-                    tid = int(line.split()[-1])
-        return tgid, tid
+        return innermost_ids(self._tid, self._tgid)
 
     def _to_root(self) -> None:
         if self._resolve & BENEATH:
@@ -212,6 +204,20 @@ class Walk:
         self.here = fd
         if self._resolve & NO_XDEV and _mount(fd) != self._mount:
             raise OSError(errno.EXDEV, "")
+
+
+def innermost_ids(tid: int, tgid: int) -> tuple[int, int]:
+    """Process and thread id of thread *tid*, as its own pid namespace numbers them.
+
+    That is what a procfs means that we have no number in, in nearly all cases.
+    """
+    with open(f"/proc/{tid}/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"NStgid:"):
+                tgid = int(line.split()[-1])
+            elif line.startswith(b"NSpid:"):
+                tid = int(line.split()[-1])
+    return tgid, tid
 
 
 @cache
