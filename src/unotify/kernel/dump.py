@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from queue import SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from unotify.kernel.command import StrOrBytesPath
 from unotify.kernel.ptrace import DETACH, INTERRUPT, attach, ptrace, signal_of, wait_stopped
@@ -28,6 +28,8 @@ from unotify.kernel.tracing import Tracing
 __all__ = ["dump_command", "dump_thread"]
 
 T = TypeVar("T")
+
+_PATIENCE: Final = 1.0
 
 
 def dump_thread(tid: int) -> tuple[DumpedFilter, ...]:
@@ -75,9 +77,9 @@ def dump_command(
                 raise item
             yield item
     finally:
-        tracing.stop()
-        # It may wait for a target that is stopped for good; then it ends with this process.
-        thread.join(1)
+        # A target may be stopped for good; then it is let go when this process ends. And a
+        # command that goes on keeps the thread, which waits for its end.
+        tracing.stop(_PATIENCE)
 
 
 def _apart(work: Callable[[], T]) -> T:

@@ -64,6 +64,8 @@ def attach(tid: int, options: int = 0) -> None:
         message = f"process {tid} cannot be traced"
         hint = "it needs CAP_SYS_PTRACE over it, and kernel threads never can be"
         if tracer != "0":
+            # It names the thread, which nobody knows by its number.
+            tracer = status_of(tracer).get("Tgid", tracer)
             message = f"process {tracer} traces process {tid} already"
             hint = "end that debugger, or strace, first"
         elif status.get("Tgid") == str(os.getpid()):

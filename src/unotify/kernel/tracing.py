@@ -2,6 +2,11 @@
 
 All of this runs in one thread, which is the tracer of all targets. They stop at each
 entry to and exit from a call; between the two it is remembered who installs what.
+
+To let go takes a stop of each as well, so it is a phase of the same loop and not an
+end of it: whoever runs is interrupted, and whoever stops from then on is detached. That
+includes a child whose birth nobody has told of yet, which would stay stopped for ever
+otherwise, and its parent with it. The loop ends with the command.
 """
 
 from __future__ import annotations
@@ -14,8 +19,20 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from signal import SIGKILL, SIGSTOP, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG
-from typing import Final
+from signal import (
+    SIG_BLOCK,
+    SIGINT,
+    SIGKILL,
+    SIGSTOP,
+    SIGTRAP,
+    SIGTSTP,
+    SIGTTIN,
+    SIGTTOU,
+    SIGURG,
+    pthread_sigmask,
+)
+from threading import Event
+from typing import Any, Final
 
 from unotify.abi import tables
 from unotify.abi.seccomp import PR_SET_SECCOMP, FilterFlag, Mode, Operation
@@ -55,10 +72,11 @@ _LAUNCHER: Final = """
 import errno, marshal, os, signal, sys
 gate, report = map(int, sys.argv[1:])
 with open(gate, "rb") as pipe:
-    candidates, argv, env, ignored = marshal.loads(pipe.read())
+    candidates, argv, env, ignored, mask = marshal.loads(pipe.read())
 os.set_inheritable(report, False)
 for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
     signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 failed = errno.ENOENT
 for path in candidates:
     try:
@@ -83,10 +101,10 @@ class Tracing:
         self._command = prepare(args)
         self._left = limit
         self._stopping = False
+        self._letting_go = False
+        self._free = Event()
         self._leader = 0
         self._traced: set[int] = set()
-        # Stopped ones, and the signal that each is about to take.
-        self._halted: dict[int, int] = {}
         # Threads in seccomp(2) or prctl(2), and the flags that they gave.
         self._installing: dict[int, FilterFlag] = {}
 
@@ -97,21 +115,25 @@ class Tracing:
         except Exception as error:
             tell(error)
         finally:
+            self._traced.clear()
+            self._free.set()
             tell(None)
 
-    def stop(self) -> None:
-        """Let all go, from another thread."""
+    def stop(self, patience: float) -> None:
+        """Let all go, from another thread, and wait at most *patience* seconds for it."""
         self._stopping = True
         for tid in tuple(self._traced):
-            # Programs ignore it unless they use it, and this one is never delivered.
+            # Programs ignore it unless they use it, and hardly one of these is delivered.
             with suppress(ProcessLookupError):
                 os.kill(tid, SIGURG)
-                return
+                break
+        self._free.wait(patience)
 
     def _run(self, tell: Callable[[Caught | Exception | None], None]) -> None:
         report, theirs = os.pipe()
         try:
-            gate = self._start(theirs)
+            mask = pthread_sigmask(SIG_BLOCK, ())
+            gate = self._start(theirs, mask)
             try:
                 attach(self._leader, _OPTIONS)
                 self._traced.add(self._leader)
@@ -128,19 +150,14 @@ class Tracing:
                 list(self._command.argv),
                 list(self._command.env),
                 list(self._command.ignored),
+                [int(number) for number in mask],
             )
             with open(gate, "wb") as pipe:
                 pipe.write(marshal.dumps(spec))
             os.close(theirs)
             theirs = -1
-            try:
-                self._follow(tell)
-            finally:
-                self._let_go()
-            if not self._stopping and self._leader:
-                os.waitpid(self._leader, WALL)
-                self._leader = 0
-            if not self._leader and (failed := os.read(report, 16)):
+            self._follow(tell)
+            if failed := os.read(report, 16):
                 number = int(failed)
                 raise OSError(number, os.strerror(number), self._command.executable)
         finally:
@@ -148,7 +165,7 @@ class Tracing:
             if theirs >= 0:
                 os.close(theirs)
 
-    def _start(self, report: int) -> int:
+    def _start(self, report: int, mask: set[Any]) -> int:
         """Start the launcher; returns the pipe that it waits for."""
         interpreter = getattr(sys, "_base_executable", None) or sys.executable
         if not interpreter:
@@ -160,7 +177,10 @@ class Tracing:
             os.set_inheritable(theirs, True)
             os.set_inheritable(report, True)
             options = ["-I", "-S", "-c", _LAUNCHER, str(theirs), str(report)]
-            self._leader = os.posix_spawn(interpreter, [interpreter, *options], os.environ)
+            # Ctrl-C is for the command, not for an interpreter that nobody asked for.
+            self._leader = os.posix_spawn(
+                interpreter, [interpreter, *options], os.environ, setsigmask=mask | {SIGINT}
+            )
         except BaseException:
             os.close(gate)
             raise
@@ -169,39 +189,47 @@ class Tracing:
         return gate
 
     def _follow(self, tell: Callable[[Caught | Exception | None], None]) -> None:
-        while not self._stopping and self._left != 0:
+        while self._leader:
+            if self._letting_go and not self._traced:
+                self._free.set()
             tid, status = os.waitpid(-1, WALL | _WNOTHREAD)
             if not os.WIFSTOPPED(status):
                 self._forget(tid)
                 if tid == self._leader:
                     self._leader = 0
-                    return
                 continue
             self._traced.add(tid)
-            self._halted[tid] = signal_of(status)
-            if os.WSTOPSIG(status) == SIGTRAP | 0x80:
+            if os.WSTOPSIG(status) == SIGTRAP | 0x80 and not self._letting_go:
                 caught = self._look(tid)
                 if caught is not None:
                     tell(caught)
                     if self._left is not None:
                         self._left -= 1
-                        continue  # the last one is let go
-            if self._stopping:
-                return
+            if (self._stopping or self._left == 0) and not self._letting_go:
+                self._interrupt_others(tid)
             self._resume(tid, status)
 
     def _forget(self, tid: int) -> None:
         self._traced.discard(tid)
-        self._halted.pop(tid, None)
         self._installing.pop(tid, None)
 
     def _resume(self, tid: int, status: int) -> None:
-        number = self._halted.pop(tid)
-        if event_of(status) == _EVENT_STOP and os.WSTOPSIG(status) in _STOPS:
+        number = signal_of(status)
+        if self._letting_go:
+            # What is stopped as a job stays so.
+            ptrace(DETACH, tid, 0, 0 if number == SIGURG and self._stopping else number)
+            self._forget(tid)
+        elif event_of(status) == _EVENT_STOP and os.WSTOPSIG(status) in _STOPS:
             # A stopped job stays so, until it is continued.
             ptrace(LISTEN, tid)
         else:
             ptrace(SYSCALL, tid, 0, number)
+
+    def _interrupt_others(self, stopped: int) -> None:
+        self._letting_go = True
+        for tid in self._traced - {stopped}:
+            if ptrace(INTERRUPT, tid) < 0:
+                self._forget(tid)  # it is gone; a thread's exec leaves no other sign
 
     def _look(self, tid: int) -> Caught | None:
         """A filter that *tid* has installed, if it stopped at the end of doing so."""
@@ -240,26 +268,3 @@ class Tracing:
             self._installing[tid] = FilterFlag(second & 0xFFFFFFFF)
         elif name == "prctl" and (first & 0xFFFFFFFF, second) == (PR_SET_SECCOMP, Mode.FILTER):
             self._installing[tid] = FilterFlag(0)
-
-    def _let_go(self) -> None:
-        for tid in tuple(self._traced):
-            number = self._halted.get(tid)
-            if number is None:
-                if ptrace(INTERRUPT, tid) < 0:
-                    continue  # it is gone; a thread's exec leaves no other sign
-                try:
-                    number = signal_of(wait_stopped(tid))
-                except KernelError:
-                    if tid == self._leader:
-                        self._gone()
-                    continue
-            ptrace(DETACH, tid, 0, 0 if number == SIGURG and self._stopping else number)
-        self._traced.clear()
-        self._halted.clear()
-
-    def _gone(self) -> None:
-        """Note that the leader has ended, if it was found out while letting go."""
-        try:
-            os.kill(self._leader, 0)
-        except ProcessLookupError:
-            self._leader = 0
