@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from errno import ESRCH
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -56,9 +57,10 @@ def command(
     """Print the filters of process or thread PID, or those that CMD installs while it runs.
 
     It needs CAP_SYS_ADMIN, and no filter on unotify itself. A running process is stopped
-    for a moment; a call that it sleeps in is interrupted as by a stop signal. CMD and all
-    its children are traced until CMD ends. The newest filter, which runs first, comes
-    first. Exits with 1 if there is none.
+    for a moment; a call that it sleeps in is interrupted as by a stop signal. Its newest
+    filter, which runs first, comes first. CMD and all its children are traced until CMD
+    ends, and each filter comes when it is installed; Ctrl-C ends that sooner. Exits with
+    1 if there is no filter.
     """
     argv = tail()
     if (pid is None) == (not argv):
@@ -70,28 +72,49 @@ def command(
     if limit is not None and not argv:
         raise CommandError("--limit is for a command", Exit.USAGE)
     found = _of_command(argv, limit) if argv else _of_process(str(pid))
-    listed: list[dict[str, Any]] = []
-    texts: list[str] = []
-    written = 0
-    with closing(found):
-        for title, facts, filters in found:
-            for position, one in filters:
-                written += 1
-                if directory is not None:
-                    _write_raw(directory, position if not argv else written, one)
-                text = _text(title, position, one)
-                listed.append({**facts, "position": position, **_as_json(one)})
-                texts.append(text)
-                if not as_json and out is None:
-                    click.echo(text, nl=False)
+    _prepare(out, directory)
+    entries: list[tuple[str, dict[str, Any], int, DumpedFilter]] = []
+    interrupted = False
+    try:
+        with closing(found):
+            for title, facts, filters in found:
+                for position, one in filters:
+                    # First of all: an interrupt loses nothing that was found.
+                    entries.append((title, facts, position, one))
+                    if directory is not None:
+                        _write_raw(directory, len(entries) if argv else position, one)
+                    if not as_json and out is None:
+                        click.echo(_text(title, position, one), nl=False)
+    except KeyboardInterrupt:
+        interrupted = True
     if as_json:
+        listed = [
+            {**facts, "position": position, **_as_json(one)} for _, facts, position, one in entries
+        ]
         write((json.dumps({"filters": listed}, indent=2) + "\n").encode(), out)
     elif out is not None:
+        texts = [_text(title, position, one) for title, _, position, one in entries]
         write("".join(texts).encode(), out)
-    if not written:
+    if interrupted:
+        raise KeyboardInterrupt
+    if not entries:
         complain(f"{'the command installed' if argv else f'process {pid} has'} no filter")
         return 1
     return 0
+
+
+def _prepare(out: str | None, directory: str | None) -> None:
+    """Find out what cannot be written before a command has run for nothing."""
+    try:
+        if out not in (None, "-"):
+            open(out, "ab").close()
+    except OSError as error:
+        raise CommandError(f"cannot write {out}: {error.strerror}", Exit.USAGE) from None
+    try:
+        if directory is not None:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"cannot make {directory}: {error.strerror}", Exit.USAGE) from None
 
 
 def _of_process(pid: str) -> Dumps:
@@ -105,24 +128,32 @@ def _of_process(pid: str) -> Dumps:
             hint="for a command write -- before it",
         )
     tid = int(pid)
-    filters = dump_thread(tid)
+    try:
+        filters = dump_thread(tid)
+    except KernelError as error:
+        if error.errno == ESRCH:
+            raise CommandError(error.strerror or "", Exit.USAGE, hint=error.hint) from None
+        raise
     others = _differing_threads(tid, len(filters))
     if others:
-        complain(f"other threads of this process have other filters: {' '.join(others)}")
+        note = f"other threads of this process have other filters: {' '.join(others)}"
+        click.echo(f"unotify: {note}", err=True)
     numbered = [(len(filters) - at, one) for at, one in enumerate(filters)]
     comm = comm_of(tid)
-    yield f"{comm} (process {tid})", {"tid": tid, "comm": comm}, numbered
+    yield f"{_printable(comm)} (process {tid})", {"tid": tid, "comm": comm}, numbered
 
 
 def _differing_threads(tid: int, count: int) -> list[str]:
-    """Threads of the same process that have another number of filters."""
+    """Threads of process *tid* that have another number of filters; none if it is a thread."""
     from unotify.kernel.ptrace import status_of
 
     try:
+        # A thread's number has a directory here too.
+        if status_of(tid).get("Tgid") != str(tid):
+            return []
         threads = sorted(os.listdir(f"/proc/{tid}/task"), key=int)
     except OSError:
         return []
-    # A thread's number has a directory here too; its process is what counts.
     counts = {thread: status_of(thread).get("Seccomp_filters") for thread in threads}
     return [thread for thread, found in counts.items() if found not in (None, str(count))]
 
@@ -145,7 +176,7 @@ def _of_command(argv: Sequence[str], limit: int | None) -> Dumps:
 
 def _caught(caught: Caught) -> tuple[str, dict[str, Any], list[tuple[int, DumpedFilter]]]:
     flags = [flag.name for flag in type(caught.flags) if flag in caught.flags]
-    title = f"{caught.comm} (process {caught.tid})"
+    title = f"{_printable(caught.comm)} (process {caught.tid})"
     if flags:
         title += f", installed with {' | '.join(map(str, flags))}"
     facts = {"tid": caught.tid, "comm": caught.comm, "flags": flags}
@@ -172,9 +203,9 @@ def _as_json(one: DumpedFilter) -> dict[str, Any]:
 
 
 def _write_raw(directory: str, position: int, one: DumpedFilter) -> None:
-    folder = Path(directory)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"cannot make {directory}: {error.strerror}", Exit.USAGE) from None
-    write(one.program.encode(), str(folder / f"filter-{position:03}.bpf"))
+    write(one.program.encode(), str(Path(directory) / f"filter-{position:03}.bpf"))
+
+
+def _printable(comm: str) -> str:
+    # Programs choose their names; terminals take what is not printable for orders.
+    return "".join(letter if letter.isprintable() else "?" for letter in comm)
