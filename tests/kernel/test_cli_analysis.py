@@ -280,15 +280,28 @@ def test_diff_of_a_policy_and_a_filter(policy: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["explain", "compile", "audit", "diff"])
 def test_bad_files(command: str, tmp_path: Path) -> None:
-    """A file that is not there, or no policy: one sentence, no traceback."""
-    bad = tmp_path / "bad.toml"
+    """A file that is not there, or no policy: one sentence with the place, and what to do."""
+    bad, none = tmp_path / "bad.toml", tmp_path / "none.toml"
     bad.write_text("version = 1\ndefault = 'alow'\n")
-    for file in (str(bad), str(tmp_path / "none.toml")):
-        args = [file, file] if command == "diff" else [file]
+    for file, code, told in (
+        (bad, Exit.POLICY, f"{bad}:2:11: no verb is named 'alow'\nunotify: hint: did you mean"),
+        (none, Exit.USAGE, f"cannot read {none}: No such file or directory\n"),
+    ):
+        args = [str(file)] * 2 if command == "diff" else [str(file)]
         done = cli(command, *args)
-        assert done.returncode in (Exit.USAGE, Exit.POLICY)
-        assert done.stderr.startswith("unotify: error: ")
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr.startswith(f"unotify: error: {told}")
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["explain", "compile", "audit", "diff"])
+def test_bad_input(command: str) -> None:
+    """Standard input has a name, and of several mistakes the way to see all is told."""
+    args = ["-", "/dev/null"] if command == "diff" else ["-"]
+    done = cli(command, *args, input="version = 1\ndefault = 'alow'\nbogus = 1\n")
+    assert done.returncode == Exit.POLICY
+    assert done.stderr.startswith("unotify: error: standard input:")
+    assert done.stderr.endswith("unotify: hint: 'unotify check -' tells them all\n")
 
 
 @pytest.mark.parametrize("command", ["explain", "compile", "audit", "diff"])

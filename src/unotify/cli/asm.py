@@ -11,7 +11,6 @@ from unotify.bpf.formats import to_json
 from unotify.cli.analysis import ARCHES, chosen, write
 from unotify.cli.failures import CommandError, Exit
 from unotify.cli.inputs import named, read_text
-from unotify.errors import PolicyError
 
 __all__ = ["command"]
 
@@ -51,11 +50,7 @@ def command(file: str, out: str | None, arch: str | None, as_json: bool) -> int:
         raise CommandError(
             "a raw filter is not for terminals", Exit.USAGE, hint="give -o FILE, or --json"
         )
-    try:
-        program = assemble(read_text(file), source=named(file), little=chosen(arch).little)
-    except PolicyError as error:
-        place = f"{error.source}:{error.line}:{error.column}"
-        raise CommandError(f"{place}: {error}", Exit.POLICY, hint=error.hint) from error
+    program = assemble(read_text(file), source=named(file), little=chosen(arch).little)
     write(to_json(program) if as_json else program.encode(), out)
     if out not in (None, "-"):
         click.echo(f"{out}: {len(program)} instructions", err=True)

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 import click
 
-from unotify.errors import Error, KernelError, PolicyError, ProtocolError
+from unotify.errors import Error, InvalidPolicy, KernelError, PolicyError, ProtocolError
 
 __all__ = ["CommandError", "Exit", "complain", "guarded"]
 
@@ -66,6 +66,18 @@ def complain(message: str, hint: str | None = None) -> None:
         click.echo(f"unotify: hint: {hint}", err=True)
 
 
+def located(error: Error) -> tuple[str, str | None]:
+    """The sentence and the hint of *error*: where a mistake is, and how to see all of several."""
+    if not isinstance(error, PolicyError):
+        return str(error), error.hint
+    places = [str(part) for part in (error.source, error.line, error.column) if part is not None]
+    told = ": ".join((":".join(places), str(error))) if places else str(error)
+    if isinstance(error, InvalidPolicy) and len(error.problems) > 1:
+        file = "-" if error.source in (None, "standard input") else error.source
+        return told, f"'unotify check {file}' tells them all"
+    return told, error.hint
+
+
 def guarded(command: click.Command, *, debug: bool) -> int:
     """Run *command* on the command line's arguments and return the exit code."""
     try:
@@ -93,7 +105,7 @@ def guarded(command: click.Command, *, debug: bool) -> int:
     except Error as error:
         if debug:
             traceback.print_exc()
-        complain(str(error), error.hint)
+        complain(*located(error))
         return code_of(error)
     except Exception as error:
         if debug:

@@ -133,15 +133,21 @@ def parse(
 
 
 def read_instructions(path: str, *, native: Arch | None = None) -> tuple[Instruction, ...]:
-    """Read the filter in *path* as `load_program`, but raw ones the kernel would refuse too.
+    """Read the filter in *path* as `load_program`, but ones the kernel would refuse too.
+
+    Text is no such form: it has no words for what the kernel refuses.
 
     Raises:
         CommandError: It cannot be read, or is neither filter nor policy.
         PolicyError: It has mistakes.
     """
     data = read_bytes(path)
-    if _text(data) is None:
+    text = _text(data)
+    if text is None:
         return _raw(data, named(path))
+    rows = _rows(text)
+    if rows is not None:
+        return _listed(rows, named(path))
     found = parse(data, named(path), directory=_directory(path), native=native)
     if isinstance(found, Policy):
         from unotify.policy.compiling import compile_policy
@@ -254,7 +260,7 @@ def _checked(code: tuple[Instruction, ...], source: str) -> Program:
         hint = error.hint
         if _swapped(code):
             hint = "its bytes are in the order of another kind of machine"
-        failed = InvalidProgram(f"{source} is no filter: {error}", index=error.index, hint=hint)
+        failed = InvalidProgram(f"this is no filter: {error}", index=error.index, hint=hint)
         failed.source = source
         raise failed from None
     return Program(code)
@@ -276,15 +282,23 @@ def _swap(instruction: Instruction) -> Instruction:
 
 def _json(text: str, source: str, native: Arch) -> Found:
     """An OCI profile, or a filter as `unotify.bpf.formats.to_json` writes it."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None  # the reader of profiles says where and why
-    if isinstance(document, dict) and "instructions" in document and "syscalls" not in document:
-        return _checked(_listed(document["instructions"], source), source)
+    rows = _rows(text)
+    if rows is not None:
+        return _checked(_listed(rows, source), source)
     from unotify.policy.oci import import_profile
 
     return import_profile(text, source=source, native=native)
+
+
+def _rows(text: str) -> Any:
+    """The instructions in the JSON of a filter, or ``None`` if it is none."""
+    if not _OBJECT.match(text):
+        return None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # the reader of profiles says where and why
+    return None if "syscalls" in document else document.get("instructions")
 
 
 def _listed(rows: Any, source: str) -> tuple[Instruction, ...]:

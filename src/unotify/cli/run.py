@@ -18,7 +18,7 @@ import click
 from unotify.cli.failures import CommandError, Exit, code_of
 from unotify.cli.foreground import accompany, end_like
 from unotify.cli.log import CallLog
-from unotify.errors import Error, InvalidPolicy, PolicyError
+from unotify.errors import Error
 
 __all__ = ["add_handlers", "command", "load_handlers", "start"]
 
@@ -113,25 +113,9 @@ def _supervisor(policies: tuple[str, ...], *, dry_run: bool, weights: str | None
     from unotify.cli.weights import read_weights
     from unotify.policy.stacking import architectures
 
-    with _placed():
-        loaded = [load_policy(file) for file in policies]
-        known = None if weights is None else read_weights(weights, architectures(loaded))
+    loaded = [load_policy(file) for file in policies]
+    known = None if weights is None else read_weights(weights, architectures(loaded))
     return Supervisor(policy=loaded, dry_run=dry_run, weights=known)
-
-
-@contextmanager
-def _placed() -> Iterator[None]:
-    # Says where a mistake is, and of several how to see them all.
-    try:
-        yield
-    except PolicyError as error:
-        if isinstance(error, InvalidPolicy) and len(error.problems) > 1:
-            hint: str | None = f"'unotify check {error.source}' tells them all"
-        else:
-            hint = error.hint
-        places = [str(part) for part in (error.source, error.line, error.column) if part]
-        told = ": ".join((":".join(places), str(error))) if places else str(error)
-        raise CommandError(told, code_of(error), hint=hint) from error
 
 
 def start(supervisor: Any, argv: tuple[str, ...]) -> Any:
@@ -142,8 +126,7 @@ def start(supervisor: Any, argv: tuple[str, ...]) -> Any:
         KernelError: It cannot be supervised.
     """
     try:
-        with _placed():
-            return supervisor.popen(list(argv), pass_fds=_inherited())
+        return supervisor.popen(list(argv), pass_fds=_inherited())
     except Error:
         raise
     except (OSError, ValueError) as error:

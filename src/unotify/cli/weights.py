@@ -34,7 +34,7 @@ def read_weights(file: str, architectures: Iterable[Arch]) -> dict[Arch, dict[in
     except OSError as error:
         raise CommandError(f"cannot read weights {file}: {error.strerror}", Exit.USAGE) from None
     except UnicodeDecodeError:
-        raise PolicyError(f"{file} is not text", source=file) from None
+        raise PolicyError("this is not text in UTF-8", source=file) from None
     found: dict[Arch, Counter[int]] = {arch: Counter() for arch in architectures}
     for line, name, count, label in _counts(text, file):
         if name not in model.names():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from importlib import import_module
+from typing import Any
 
 import click
 import pytest
 
 from unotify import errors
 from unotify.cli import COMMANDS, cli
-from unotify.cli.failures import CommandError, Exit, code_of, guarded
+from unotify.cli.failures import CommandError, Exit, code_of, guarded, located
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,27 @@ def test_sentences(
     assert ("Traceback" in written.err) == debug
     assert written.err.endswith("unotify: error: it is wrong\nunotify: hint: make it right\n")
     assert debug or written.err.startswith("unotify: error: ")
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ({}, "wrong"),
+        ({"source": "a.toml"}, "a.toml: wrong"),
+        ({"source": "a.toml", "line": 3, "column": 7}, "a.toml:3:7: wrong"),
+    ],
+)
+def test_places(place: dict[str, Any], told: str) -> None:
+    """A mistake in a file is told with file, line and column, as far as they are known."""
+    assert located(errors.Conflict("wrong", hint="mend it", **place)) == (told, "mend it")
+
+
+def test_several_mistakes() -> None:
+    """Of several mistakes the first is told, and how to see all."""
+    problems = [errors.Conflict(text, source="a.toml", line=1) for text in ("one", "two")]
+    told, hint = located(errors.InvalidPolicy(problems))
+    assert told == "a.toml:1: one (and 1 more problem)"
+    assert hint == "'unotify check a.toml' tells them all"
 
 
 def test_a_bug_of_ours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

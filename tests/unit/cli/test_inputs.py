@@ -115,6 +115,9 @@ def test_filters_that_no_kernel_takes(file: Path) -> None:
         load_any(str(file), native=X86)
     assert (caught.value.index, caught.value.source) == (1, str(file))
     assert read_instructions(str(file), native=X86) == (ld_abs(0), ld_abs(4))
+    rows = [instruction._asdict() for instruction in (ld_abs(0), ld_abs(4))]
+    file.write_text(json.dumps({"instructions": rows}))
+    assert read_instructions(str(file), native=X86) == (ld_abs(0), ld_abs(4))
     raw = PROGRAM.encode()
     other = b"".join(
         raw[at : at + 2][::-1] + raw[at + 2 : at + 4] + raw[at + 4 : at + 8][::-1]
