@@ -119,11 +119,14 @@ def test_check_knows_what_verbs_are_given(tmp_path: Path) -> None:
 def test_explain_mistakes(policy: str) -> None:
     """A wrong name is told with the right one."""
     done = cli("explain", policy, "opnat")
-    assert done.returncode == Exit.POLICY
+    assert done.returncode == Exit.USAGE
     assert "did you mean openat?" in done.stderr
     done = cli("explain", policy, "openat", "_", "/x", "O_CRAET")
+    assert done.returncode == Exit.USAGE
     assert "did you mean O_CREAT?" in done.stderr
     assert "Traceback" not in done.stderr
+    for fact in ("uid", "uid=x", "foo=1"):
+        assert cli("explain", policy, "openat", "--fact", fact).returncode == Exit.USAGE
 
 
 def test_explain_the_whole(policy: str) -> None:
@@ -174,9 +177,22 @@ def test_compile_formats(policy: str) -> None:
     """C, JSON and text say the same program."""
     count = json.loads(cli("compile", policy, "--json").stdout)["length"]
     assert f"filter[{count}]" in cli("compile", policy, "--format", "c").stdout
-    assert len(cli("compile", policy).stdout.splitlines()) == count
+    text = cli("compile", policy).stdout
+    assert len(text.splitlines()) == count
+    assert "if A != x86_64 goto" in text
+    assert text == cli("disasm", policy).stdout
+    assert "sock_filter mine[" in cli("compile", policy, "--format", "c", "--name", "mine").stdout
     done = cli("compile", policy, "--format", "c", "--name", "1x")
-    assert done.returncode == Exit.POLICY
+    assert done.returncode == Exit.USAGE
+
+
+def test_compile_from_standard_input(policy: str) -> None:
+    """A dash reads a policy; what a filter is, is no policy."""
+    text = Path(policy).read_text()
+    assert cli("compile", "-", input=text).stdout == cli("compile", policy).stdout
+    done = cli("compile", "-", input=cli("compile", policy).stdout)
+    assert done.returncode == Exit.USAGE
+    assert "standard input is a filter, not a policy" in done.stderr
 
 
 def test_compile_to_oci(policy: str) -> None:
@@ -184,6 +200,10 @@ def test_compile_to_oci(policy: str) -> None:
     done = cli("compile", policy, "--format", "oci")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["defaultAction"] == "SCMP_ACT_ALLOW"
+    assert "unotify: note: not in the profile: " in done.stderr
+    assert "error" not in done.stderr
+    assert cli("compile", policy, "--format", "oci", "--weights", "w").returncode == Exit.USAGE
+    assert cli("compile", policy, "--format", "oci", "--json").returncode == Exit.USAGE
 
 
 def test_compile_with_weights(policy: str, tmp_path: Path) -> None:
@@ -238,6 +258,9 @@ def test_diff(policy: str, tmp_path: Path) -> None:
         f"    {other}: ERRNO(EPERM)\n"
         "    for example openat(dirfd=0x0, path=0x0, flags=O_CREAT, mode=0x0)\n"
     )
+    done = cli("diff", "-", "-", input="")
+    assert done.returncode == Exit.USAGE
+    assert done.stderr == "unotify: error: standard input can be A or B, not both\n"
     document = json.loads(cli("diff", policy, str(other), "--json").stdout)
     assert document["filters"][0]["example"]["call"] == "openat"
 

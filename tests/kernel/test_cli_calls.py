@@ -59,7 +59,7 @@ def test_arguments_of_that_abi() -> None:
 def test_unknown_calls() -> None:
     """What there is not: a suggestion, or where else to look."""
     done = cli("calls", "opnat")
-    assert done.returncode == Exit.POLICY
+    assert done.returncode == Exit.USAGE
     assert done.stderr == (
         "unotify: error: no system call is named 'opnat'\nunotify: hint: did you mean openat?\n"
     )

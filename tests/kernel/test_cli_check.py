@@ -123,6 +123,7 @@ def test_standard_input() -> None:
     """A dash is standard input."""
     done = cli("check", "-", input=GOOD)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("standard input: good: ")
     done = cli("check", "-", input=BAD)
     assert done.returncode == Exit.POLICY
     assert ":2:11: error: no verb is named 'allw'" in done.stdout
@@ -165,3 +166,13 @@ def test_schema() -> None:
     assert json.loads(long.stdout) == json.loads(short.stdout)
     assert short.stdout.count("\n") == 1
     assert json.loads(long.stdout)["title"] == "unotify policy"
+
+
+def test_an_empty_file() -> None:
+    """Nothing is no policy, and the least one that is told is one."""
+    done = cli("check", "-", input=" \n")
+    assert (done.returncode, done.stdout) == (Exit.POLICY, "")
+    sentence, hint = done.stderr.splitlines()
+    assert sentence == "unotify: error: standard input is empty"
+    least = hint.partition("two lines: ")[2].replace(" and ", "\n")
+    assert cli("check", "-", input=least).returncode == 0

@@ -176,3 +176,13 @@ def test_a_converted_profile_runs(profile: str, tmp_path: Path) -> None:
     code = "import os\ntry: os.getpgid(0)\nexcept OSError as e: print(e.errno)"
     done = cli("run", "--policy", str(out), "--", sys.executable, "-c", code)
     assert done.stdout == "99\n"
+
+
+def test_what_is_missing() -> None:
+    """A missing option is one line, with what it can be."""
+    done = cli("convert", "-", input="")
+    assert (done.returncode, done.stderr) == (
+        Exit.USAGE,
+        "unotify: error: Missing option '--to'. Choose from: toml, oci\n"
+        "unotify: hint: see unotify convert --help\n",
+    )

@@ -10,7 +10,7 @@ from unotify.abi import constants, model, tables
 from unotify.abi.arch import Arch
 from unotify.abi.model import ArgSpec, Role
 from unotify.bpf import Program, SeccompData
-from unotify.cli.failures import CommandError, Exit
+from unotify.cli.failures import CommandError, Exit, typed
 from unotify.policy.model import Policy, Rule
 
 __all__ = [
@@ -44,13 +44,17 @@ def number_of(call: str, arch: Arch) -> int:
     """The number of *call*, or the number that it spells.
 
     Raises:
-        UnknownName: No call is named so.
-        CommandError: There is none on *arch*.
+        CommandError: No call is named so, there is none on *arch*, or it is no number of 32 bits.
     """
     try:
-        return int(call, 0) & 0xFFFFFFFF
+        number = int(call, 0)
     except ValueError:
-        found = tables.number(model.spec(call).name, arch)
+        with typed():
+            found = tables.number(model.spec(call).name, arch)
+    else:
+        if not -(1 << 31) <= number < 1 << 32:
+            raise CommandError(f"{call[:40]}: numbers of calls have 32 bits", Exit.USAGE)
+        found = number & 0xFFFFFFFF
     if found is None:
         there = " ".join(other.label for other in Arch if tables.number(call, other) is not None)
         raise CommandError(

@@ -10,7 +10,7 @@ import click
 from unotify.abi import model, tables
 from unotify.abi.arch import Arch
 from unotify.abi.model import CallSpec
-from unotify.cli.failures import CommandError, Exit
+from unotify.cli.failures import CommandError, Exit, typed
 
 __all__ = ["command"]
 
@@ -53,7 +53,8 @@ def _resolve(what: str, abi: Arch) -> str:
     try:
         nr = int(what, 0)
     except ValueError:
-        return model.spec(what).name
+        with typed():
+            return model.spec(what).name
     name = tables.name(nr, abi)
     if name is None:
         raise CommandError(

@@ -134,6 +134,8 @@ def _finding(severity: str, error: PolicyError, file: str) -> Finding:
 
 
 def _show(file: str, policy: Policy | None, findings: list[Finding]) -> None:
+    from unotify.cli.inputs import named
+
     for finding in findings:
         click.echo(str(finding))
     counts = {
@@ -144,7 +146,7 @@ def _show(file: str, policy: Policy | None, findings: list[Finding]) -> None:
     if policy is not None and not counts["error"]:
         rules = len(policy.rules)
         said.insert(0, f"good: {rules} rule{'' if rules == 1 else 's'}")
-    click.echo(f"{file}: {', '.join(said)}")
+    click.echo(f"{named(file)}: {', '.join(said)}")
 
 
 def _as_json(reports: list[tuple[str, Policy | None, list[Finding]]], good: bool) -> dict[str, Any]:

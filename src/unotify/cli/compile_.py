@@ -8,7 +8,7 @@ import sys
 import click
 
 from unotify.cli.analysis import ARCHES, chosen, write
-from unotify.cli.failures import CommandError, Exit, complain
+from unotify.cli.failures import CommandError, Exit, typed
 from unotify.cli.inputs import load_policy
 from unotify.cli.weights import read_weights
 
@@ -47,6 +47,7 @@ def command(
     POLICY is a TOML policy or an OCI profile; - is standard input. What registers
     cannot decide, the filter hands to a supervisor.
     """
+    from unotify.bpf.disassembler import disassemble
     from unotify.bpf.formats import render, to_c
     from unotify.policy.compiling import compile_policy
 
@@ -57,18 +58,28 @@ def command(
         raise CommandError(
             "a raw filter is not for terminals", Exit.USAGE, hint="give -o FILE, or --format text"
         )
-    loaded = load_policy(policy, native=chosen(arch))
+    if form == "oci" and weights is not None:
+        raise CommandError("--weights are about filters, and a profile is none", Exit.USAGE)
+    abi = chosen(arch)
+    loaded = load_policy(policy, native=abi)
     if form == "oci":
         from unotify.policy.oci import export_profile
 
         profile, unsaid = export_profile(loaded)
         for sentence in unsaid:
-            complain(f"not in the profile: {sentence}")
+            click.echo(f"unotify: note: not in the profile: {sentence}", err=True)
         write((json.dumps(profile, indent=2) + "\n").encode(), out)
         return 0
     counts = read_weights(weights, loaded.architectures) if weights is not None else None
     program = compile_policy(loaded, weights=counts)
-    write(to_c(program, name) if form == "c" else render(program, form), out)
+    if form == "c":
+        with typed():
+            data = to_c(program, name)
+    elif form == "text":
+        data = disassemble(program, little=abi.little, names=True).encode()
+    else:
+        data = render(program, form)
+    write(data, out)
     if out not in (None, "-"):
         click.echo(f"{out}: {len(program)} instructions, proved", err=True)
     return 0

@@ -148,5 +148,9 @@ def _read(
     directory = Path() if file == "-" else Path(file).parent
     policy = parse(data, source, directory=directory, native=native)
     if not isinstance(policy, Policy):
-        raise CommandError(f"{source} is a filter, not a policy", Exit.USAGE)
+        raise CommandError(
+            f"{source} is a filter, not a policy",
+            Exit.USAGE,
+            hint="a filter says too little to make a policy of: see 'unotify disasm'",
+        )
     return policy, [], True

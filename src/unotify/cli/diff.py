@@ -11,6 +11,7 @@ import click
 from unotify.bpf.difference import Difference, differences
 from unotify.bpf.formats import action_text
 from unotify.cli.analysis import ARCHES, call_json, call_text, chosen, compiled
+from unotify.cli.failures import CommandError, Exit
 from unotify.cli.inputs import load_any
 from unotify.policy.difference import Comparison, SupervisorDifference, compare
 from unotify.policy.model import Policy
@@ -35,6 +36,8 @@ def command(a: str, b: str, arch: str | None, as_json: bool) -> int:
     policies; looks with the same question and values count as the same. Exits with 0 if they are
     the same, and with 1 if not.
     """
+    if a == b == "-":
+        raise CommandError("standard input can be A or B, not both", Exit.USAGE)
     abi = chosen(arch)
     left, right = load_any(a, native=abi), load_any(b, native=abi)
     if isinstance(left, Policy) and isinstance(right, Policy):

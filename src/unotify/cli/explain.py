@@ -12,7 +12,7 @@ from unotify.abi import model, tables
 from unotify.abi.arch import Arch
 from unotify.bpf.formats import action_text
 from unotify.cli.analysis import ARCHES, call_json, call_text, native, number_of, rule_json
-from unotify.cli.failures import CommandError, Exit
+from unotify.cli.failures import CommandError, Exit, typed
 from unotify.cli.inputs import load_policy
 from unotify.policy.compiling import compile_policy
 from unotify.policy.explain import Explanation, Step, explain_call
@@ -99,8 +99,9 @@ def _one(
                 f"number {nr} is no known call: its arguments are numbers", Exit.USAGE
             ) from None
         return explain_call(policy, program, arch, nr, (*numbers, *[0] * 6)[:6])
-    registers, memory = prepare(name, arch, args)
-    facts = OfflineFacts(call_of(arch, name, nr, registers, memory), known)
+    with typed():
+        registers, memory = prepare(name, arch, args)
+        facts = OfflineFacts(call_of(arch, name, nr, registers, memory), known)
     return explain_call(policy, program, arch, nr, registers, facts)
 
 

@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 import click
 
 from unotify.errors import Error, InvalidPolicy, KernelError, PolicyError, ProtocolError
 
-__all__ = ["CommandError", "Exit", "complain", "guarded"]
+__all__ = ["CommandError", "Exit", "code_of", "complain", "guarded", "located", "typed"]
 
 
 class Exit(IntEnum):
@@ -59,6 +61,15 @@ def code_of(error: Error) -> Exit:
             return Exit.INTERNAL
 
 
+@contextmanager
+def typed() -> Iterator[None]:
+    """Words of the command line are read here: what is wrong with them is an error of usage."""
+    try:
+        yield
+    except PolicyError as error:
+        raise CommandError(str(error), Exit.USAGE, hint=error.hint) from error
+
+
 def complain(message: str, hint: str | None = None) -> None:
     """Say on standard error what is wrong, and what to do about it."""
     click.echo(f"unotify: error: {message}", err=True)
@@ -93,7 +104,8 @@ def guarded(command: click.Command, *, debug: bool) -> int:
         raise
     except click.UsageError as error:
         where = f"{error.ctx.command_path} --help" if error.ctx else "unotify --help"
-        complain(error.format_message(), f"see {where}")
+        # Some of its messages are lists.
+        complain(" ".join(error.format_message().split()), f"see {where}")
         return Exit.USAGE
     except click.ClickException as error:
         complain(error.format_message())

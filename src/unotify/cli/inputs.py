@@ -59,7 +59,7 @@ def load_policy(path: str, *, native: Arch | None = None) -> Policy:
     found = load_any(path, native=native)
     if isinstance(found, Program):
         raise CommandError(
-            f"{path} is a filter, not a policy",
+            f"{named(path)} is a filter, not a policy",
             Exit.USAGE,
             hint="a policy is TOML or an OCI profile; see 'unotify disasm' for filters",
         )
@@ -120,7 +120,9 @@ def parse(
         return _checked(_raw(data, source), source)
     if not text.strip():
         raise CommandError(
-            f"{source} is empty", Exit.POLICY, hint='the least policy is: default = "allow"'
+            f"{source} is empty",
+            Exit.POLICY,
+            hint='the least policy is two lines: version = 1 and default = "allow"',
         )
     if _OBJECT.match(text):
         return _json(text, source, abi)

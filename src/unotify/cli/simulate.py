@@ -20,7 +20,7 @@ from unotify.bpf.formats import action_text
 from unotify.bpf.instructions import Op, Program
 from unotify.bpf.simulator import SeccompData
 from unotify.cli.analysis import ARCHES, call_json, call_text, chosen, number_of
-from unotify.cli.failures import CommandError, Exit
+from unotify.cli.failures import CommandError, Exit, typed
 from unotify.cli.inputs import Tailed, load_program, named, tail
 
 __all__ = ["command"]
@@ -104,12 +104,13 @@ def _data(words: Sequence[str], abi: Arch, nr: str | None, ip: str) -> SeccompDa
 
     if nr is None:
         number, words = number_of(words[0], abi), words[1:]
-    else:
-        number = _integer(nr, "--nr")
+    elif not -(1 << 31) <= (number := _integer(nr, "--nr")) < 1 << 32:
+        raise CommandError(f"--nr {nr}: numbers of calls have 32 bits", Exit.USAGE)
     number &= 0xFFFFFFFF
     name = tables.name(number, abi)
     if name is not None:
-        args, _ = prepare(name, abi, words)
+        with typed():
+            args, _ = prepare(name, abi, words)
     else:
         if len(words) > 6:
             raise CommandError(f"a call has 6 arguments, not {len(words)}", Exit.USAGE)
@@ -145,8 +146,11 @@ def _listener(stack: Sequence[_Filter], given: int | None) -> int | None:
         )
         return next(notifying, None)
     if not 0 <= given <= len(stack):
+        counted = "is 1 filter" if len(stack) == 1 else f"are {len(stack)} filters"
         raise CommandError(
-            f"--listener {given}: there are {len(stack)} filters, 1 is the first", Exit.USAGE
+            f"--listener {given}: there {counted}",
+            Exit.USAGE,
+            hint="1 is the first FILE, 0 means that no listener is open",
         )
     return len(stack) - given if given else None
 

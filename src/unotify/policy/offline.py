@@ -255,7 +255,7 @@ def named(spec: CallSpec, words: Sequence[str]) -> dict[str, str]:
     """Arguments by name, from words in order or as ``name=value``.
 
     Raises:
-        PolicyError: There are too many.
+        PolicyError: There are too many, or none has such a name.
     """
     names = [arg.name for arg in spec.args]
     given: dict[str, str] = {}
@@ -264,6 +264,10 @@ def named(spec: CallSpec, words: Sequence[str]) -> dict[str, str]:
         if equals and name in names:
             given[name] = value
         elif at < len(names):
+            if equals and name.isidentifier() and spec.args[at].role not in _POINTED:
+                raise PolicyError(
+                    f"{spec.name} has no argument {name}", hint=f"they are {', '.join(names)}"
+                )
             given[names[at]] = word
         else:
             raise PolicyError(

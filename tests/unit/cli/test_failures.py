@@ -11,7 +11,7 @@ import pytest
 
 from unotify import errors
 from unotify.cli import COMMANDS, cli
-from unotify.cli.failures import CommandError, Exit, code_of, guarded, located
+from unotify.cli.failures import CommandError, Exit, code_of, guarded, located, typed
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,13 @@ def test_several_mistakes() -> None:
     told, hint = located(errors.InvalidPolicy(problems))
     assert told == "a.toml:1: one (and 1 more problem)"
     assert hint == "'unotify check a.toml' tells them all"
+
+
+def test_words_of_the_command_line() -> None:
+    """A wrong name that somebody typed is an error of usage, not of a policy."""
+    with pytest.raises(CommandError, match="no such name") as caught, typed():
+        raise errors.UnknownName("no such name", hint="did you mean another?")
+    assert (caught.value.code, caught.value.hint) == (Exit.USAGE, "did you mean another?")
 
 
 def test_a_bug_of_ours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
