@@ -71,7 +71,6 @@ def _as_json(finding: Finding) -> dict[str, Any]:
 
 def _print(found: list[Finding]) -> None:
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
     console = Console()
@@ -92,6 +91,8 @@ def _print(found: list[Finding]) -> None:
         if archs:
             details.append(f"On {archs}.")
         for detail in details:
-            console.print(Padding(Text(detail), (0, 0, 0, 7)))
+            for row in Text(detail).wrap(console, max(console.width - 7, 20)):
+                row.rstrip()
+                console.print(Text(" " * 7) + row)
     counts = {label: sum(f.severity.label == label for f in found) for label in reversed(_LEVELS)}
     console.print(", ".join(f"{count} {label}" for label, count in counts.items() if count))
