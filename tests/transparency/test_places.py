@@ -9,7 +9,9 @@ import pytest
 from tests.transparency.both import need, require_same
 from tests.transparency.identities import ALL, DROPPED, SELF, Identity
 
-SELF_READ = "readlink /proc/self > /dev/null && cat /proc/self/comm && readlink /proc/thread-self/exe"
+SELF_READ = (
+    "readlink /proc/self > /dev/null && cat /proc/self/comm && readlink /proc/thread-self/exe"
+)
 LINKED = """
 "$0" -I -S -c 'if True:
     import ctypes, os

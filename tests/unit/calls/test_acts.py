@@ -124,8 +124,8 @@ def test_two_paths(name: str) -> None:
     ("name", "args", "kept"),
     [
         ("fchownat", (CWD, PATH, 1, 2, 0x1100), 0),
-        ("linkat", (CWD, PATH, CWD, OTHER, 0x1500), 0x500),
-        ("renameat2", (CWD, PATH, CWD, OTHER, 7), 7),
+        ("linkat", (CWD, PATH, CWD, OTHER, 0x1400), 0x400),
+        ("renameat2", (CWD, PATH, CWD, OTHER, 5), 5),
         ("newfstatat", (CWD, PATH, ROOM, 0x900), 0x800),
         ("faccessat2", (CWD, PATH, 0, 0x1300), 0x200),
         ("setxattr", (PATH, OTHER, 0, 0, 2), 2),

@@ -12,10 +12,12 @@ from unotify.kernel.rights import Rights, mine
 STATUS = b"""Name:\tuid: 0
 Umask:\t0027
 State:\tS (sleeping)
+Tgid:\t77
 Uid:\t1\t2\t3\t4
 Gid:\t5\t6\t7\t8
 FDSize:\t64
 Groups:\t10 11\x20
+NStgid:\t77\t3
 CapInh:\t0000000000000000
 CapPrm:\t000001ffffffffff
 CapEff:\t0000000000200000
@@ -27,7 +29,18 @@ def test_parse() -> None:
     """Real, effective and file-system ids; groups; capabilities; the umask."""
     found = Rights.parse(STATUS)
     assert found == Rights(
-        2, 6, 4, 8, (10, 11), 1 << 21, (1 << 41) - 1, (1, 5), 0o027, no_new_privs=True
+        2,
+        6,
+        4,
+        8,
+        (10, 11),
+        1 << 21,
+        (1 << 41) - 1,
+        (1, 5),
+        (3, 7),
+        0o027,
+        no_new_privs=True,
+        own_pid=3,
     )
 
 
