@@ -340,7 +340,7 @@ def _plan_open(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
         mode = call.register("mode") & 0o7777 if flags & (0o100 | 0o20000000) else 0
         if flags & 0o10000000:  # O_PATH
             flags &= 0o10000000 | 0o200000 | 0o400000 | 0o2000000
-    small = call.call_name in ("open", "openat") and call.arch.bits == 32
+    small = call.arch.bits == 32 and call.call_name in ("open", "openat")
     small = small and not call.flags & OpenFlags.O_LARGEFILE  # type: ignore[attr-defined]
     return Act(
         name,

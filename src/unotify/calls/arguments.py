@@ -213,7 +213,25 @@ class PathArgument(MemoryArgument[T]):
 
     def decode(self, raw: int, call: Call, reader: Reader | None) -> TargetPath:
         assert reader is not None
-        return TargetPath.from_bytes(reader.read_string(Address(raw), PATH_MAX))
+        return TargetPath.from_bytes(self._read(raw, call, reader))
+
+    def bytes_of(self, call: Call) -> bytes | None:
+        """The path as the target spelled it; ``None`` for a NULL that means something."""
+        call.exchange.memory_read = True
+        address = register(call, self.spec)
+        if address:
+            return self._read(address, call, call.caller)
+        if self.nullable:
+            return None
+        raise BadAddress(f"{self} is NULL")
+
+    def _read(self, address: int, call: Call, reader: Reader) -> bytes:
+        # Apart from the value: to make a path of it takes longer than to read it.
+        key = f"{self.name}.raw"
+        if key not in call.copies:
+            call.copies[key] = reader.read_string(Address(address), PATH_MAX)
+        found: bytes = call.copies[key]
+        return found
 
 
 class StringArgument(MemoryArgument[T]):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from unotify.abi import constants
+from unotify.abi.arch import Arch
 from unotify.abi.model import Role
 from unotify.calls.call import Call
 from unotify.errors import BadAddress, NotExpressible
@@ -74,6 +76,19 @@ _NULL_IS_EMPTY: Final = frozenset(
 """With AT_EMPTY_PATH, since Linux 6.11."""
 
 
+_OPENS: Final = frozenset({"open", "openat"})
+
+
+@cache
+def _open_bits(arch: Arch) -> tuple[int, int]:
+    """O_NOFOLLOW, and O_CREAT with O_EXCL, as *arch* spells them."""
+    flags = constants.OpenFlags
+    return (
+        flags.to_abi(flags.O_NOFOLLOW, arch),
+        flags.to_abi(flags.O_CREAT | flags.O_EXCL, arch),
+    )
+
+
 class Spot(NamedTuple):
     """How a path is looked up.
 
@@ -109,15 +124,19 @@ def spot_of(call: Call, argument: str) -> Spot:
     spec = call.spec.arg(argument)
     if spec.role is not Role.PATH:
         raise NotExpressible(f"{call.call_name} {argument} is not a path that is looked up")
-    path: Any = getattr(call, argument)
+    path: bytes | None = getattr(type(call), argument).bytes_of(call)
     dirfd = AT_FDCWD if spec.at is None else call.register(spec.at)
+    if path is not None and call.call_name in _OPENS:
+        nofollow, new = _open_bits(call.arch)
+        given = call.register("flags")
+        return Spot(path, dirfd, not given & nofollow and given & new != new)
     flags, resolve = _flags(call)
     if path is None:
         if not _takes_null(call.call_name, dirfd, flags):
             raise BadAddress(f"{call.call_name} {argument} is NULL")
         return Spot(b"", dirfd, empty=True)
     return Spot(
-        path.raw,
+        path,
         dirfd,
         _follows(call, argument, flags),
         _is_name(call.call_name, argument, flags),

@@ -151,7 +151,7 @@ class Abroad:
         """Do *act* for *thread*; see `unotify.kernel.acting.Actor.act`."""
         helper = self._helper(thread)
         place = thread.place
-        starts: dict[str, int] = {"proc": thread.proc(), "root": place.root}
+        starts: dict[str, int] = {"proc": thread.home.directory, "root": place.root}
         dirfds = {-100} | {spot.dirfd for spot in act.spots.values() if spot.dirfd >= 0}
         for dirfd in dirfds:
             if dirfd == -100 or any(

@@ -39,7 +39,16 @@ from unotify.kernel.abroad import Abroad
 from unotify.kernel.acts import Outcome, execute, number
 from unotify.kernel.blocking import Interrupter, Waiting
 from unotify.kernel.pinning import Pin, Place, pin
-from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, Rights, mine, taken_on
+from unotify.kernel.rights import (
+    CAP_SETGID,
+    CAP_SETUID,
+    Rights,
+    mine,
+    my_status,
+    same_rights,
+    taken_on,
+    umask_of,
+)
 from unotify.kernel.socketing import SENDER, Sender, execute_on_socket, unix_path
 
 __all__ = ["Actor"]
@@ -61,6 +70,16 @@ class Actor:
     def _home(self) -> str:
         return os.readlink("/proc/self/ns/user")
 
+    @cached_property
+    def _own(self) -> bytes:
+        # Rights are only ever lost: if some were meanwhile, we act with less than we think.
+        return my_status()
+
+    @cached_property
+    def _privileged(self) -> bool:
+        # Whoever has no capability may look into nobody but its equals (M3).
+        return os.geteuid() == 0 or bool(Rights.parse(self._own).effective)
+
     def act(self, thread: Any, act: Act, pins: Mapping[str, Pin]) -> Outcome:
         """Do *act* for *thread*.
 
@@ -74,6 +93,9 @@ class Actor:
             TargetError: The act cannot be done; has the errno that the target gets.
             KernelError: The supervisor may not.
         """
+        alone = not (act.fds or act.messages or pins)
+        if alone and (act.as_supervisor or not self._is_abroad(thread)):
+            return self._here(thread, act, pins, {}, {})
         with ExitStack() as stack:
             fds = {name: _stolen(stack, thread, fd) for name, fd in act.fds.items()}
             passed = {
@@ -86,6 +108,7 @@ class Actor:
                 for pinned in pins.values():
                     pinned.require_reached()
             if self._is_abroad(thread) and not act.as_supervisor:
+                thread.settle()
                 with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
                     outcome = self._abroad.act(thread, act, pins, fds, passed, wait)
             else:
@@ -120,9 +143,10 @@ class Actor:
             return found
 
     def _pin_here(self, thread: Any, place: Place, spot: Spot) -> Pin:
-        if _privileged():
-            ours, theirs = mine(), self._rights(thread)
-            if theirs.key != ours.key:
+        if self._privileged:
+            theirs = self._others(thread)
+            if theirs is not None:
+                ours = mine()
                 place.prepare(spot)
                 before, place.fsuid = place.fsuid, theirs.fsuid
                 try:
@@ -135,11 +159,14 @@ class Actor:
     def _is_abroad(self, thread: Any) -> bool:
         return bool(thread.user_namespace() != self._home and thread.has_ids())
 
-    def _rights(self, thread: Any) -> Rights:
-        theirs: Rights = thread.rights()
-        if thread.user_namespace() == self._home:
-            return theirs
-        return replace(theirs, effective=0, permitted=0)
+    def _others(self, thread: Any) -> Rights | None:
+        """The target's rights; ``None``: they are our own."""
+        status: bytes = thread.status()
+        at_home = thread.user_namespace() == self._home
+        if at_home and same_rights(status, self._own):
+            return None
+        theirs = Rights.parse(status)
+        return theirs if at_home else replace(theirs, effective=0, permitted=0)
 
     def _here(
         self,
@@ -150,17 +177,14 @@ class Actor:
         passed: Mapping[int, int],
     ) -> Outcome:
         place: Place = thread.place
-        theirs = ours = None
-        if not act.as_supervisor and _privileged():
-            ours = mine()
-            theirs = self._rights(thread)
-            sender = _sender(act, thread, fds.get("fd", -1), theirs, ours)
-            if act.real_ids:
-                theirs = theirs.of_real_ids()
-            if theirs.key == ours.key and sender is None:
-                theirs = None
-        else:
-            sender = None
+        theirs = sender = None
+        if not act.as_supervisor and self._privileged:
+            theirs = self._others(thread)
+            if act.real_ids or act.messages:
+                theirs = theirs or thread.rights()
+                sender = _sender(act, thread, fds.get("fd", -1), theirs, mine())
+                if act.real_ids:
+                    theirs = theirs.of_real_ids()
         if act.real_ids:
             # Whoever acts has the rights that were asked about as its effective ones.
             act = replace(act, real_ids=False, values={**act.values, **_effective(act)})
@@ -174,9 +198,9 @@ class Actor:
 
         def as_target(own_cwd: bool = False) -> Outcome:
             with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
-                if theirs is None or ours is None:
+                if theirs is None:
                     return work(wait, own_cwd)
-                with taken_on(theirs, ours, more=SENDER if sender else 0):
+                with taken_on(theirs, mine(), more=SENDER if sender else 0):
                     return work(wait, own_cwd)
 
         if not act.as_supervisor:
@@ -187,8 +211,12 @@ class Actor:
             _prepare(place, act)
         umask = self._umask(thread, act)
         if umask is None:
+            if act.spots:
+                place.root  # noqa: B018 - opened, before the target is asked whether it waits
+            thread.settle()
             return as_target()
         _prepare(place, act)
+        thread.settle()
         return self._apart.run(umask, as_target)
 
     def _umask(self, thread: Any, act: Act) -> int | None:
@@ -197,16 +225,11 @@ class Actor:
         if act.name == "bind":
             if not isinstance(address, bytes) or unix_path(address) is None:
                 return None
-            return int(thread.rights().umask)
+            return umask_of(thread.status())
         if not act.creates or act.as_supervisor:
             return None
-        theirs = int(thread.rights().umask)
-        return None if theirs == mine().umask else theirs
-
-
-def _privileged() -> bool:
-    # Whoever has no capability may look into nobody but its equals (M3).
-    return os.geteuid() == 0 or bool(mine().effective)
+        theirs = umask_of(thread.status())
+        return None if theirs == umask_of(my_status()) else theirs
 
 
 def _effective(act: Act) -> dict[str, int]:

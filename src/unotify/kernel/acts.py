@@ -100,7 +100,7 @@ def _beyond(act: Act, place: Place, pins: Mapping[str, Pin], fds: Mapping[str, i
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             return 0 if _is_harmless(mode, device) or place.is_alike() else errno.EPERM
     if act.name in ("truncate", "ftruncate", "fallocate"):
-        size = int(act.values["length" if act.name != "fallocate" else "len"] or 0)
+        size = int(act.values["length" if act.name != "fallocate" else "size"] or 0)
         size += int(act.values.get("offset") or 0)
         limit = place.file_limit()
         if 0 <= limit < size > os.fstat(fds["fd"] if fds else pins["path"].fd).st_size:

@@ -208,6 +208,12 @@ class Thread(Protocol):
     def fd_path(self, fd: int) -> str:
         """What its descriptor *fd* is open on, as ``/proc/PID/fd`` says; empty if it is not."""
 
+    def defer(self) -> None:
+        """Ask only in `act` whether it still waits, for all that is looked at until then."""
+
+    def forget(self) -> None:
+        """Ask at once again, if `act` was never reached."""
+
     def pin(self, spot: Spot) -> Pinned:
         """Find out what *spot* names, and hold it; the caller closes it.
 

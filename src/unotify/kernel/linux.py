@@ -15,6 +15,7 @@ from unotify.abi.seccomp import FilterFlag
 from unotify.abi.types import Tid
 from unotify.errors import KernelError
 from unotify.kernel._libc import NATIVE
+from unotify.kernel.home import Homes
 from unotify.kernel.interface import Spawned
 from unotify.kernel.poller import LinuxPoller
 from unotify.kernel.probe import Probed, probe
@@ -59,6 +60,7 @@ class LinuxKernel:
 
     def __init__(self, *, read_deadline: float = 0.5) -> None:
         self._guard = StallGuard(read_deadline)
+        self._homes = Homes()
 
     def stalled(self) -> int:
         """How many threads are lost to reads that targets stall (M4), and to acts that wait."""
@@ -127,6 +129,11 @@ class LinuxKernel:
     def pin(self, thread: LinuxThread, spot: Spot) -> Pin:
         """Hold what *spot* names for *thread*; see `unotify.kernel.acting.Actor.pin`."""
         return self.actor.pin(thread, spot)
+
+    @property
+    def homes(self) -> Homes:
+        """The directories in ``/proc`` that are kept from call to call."""
+        return self._homes
 
     def spawn(
         self,

@@ -85,13 +85,29 @@ class Place:
         tid: The thread.
         tgid: Tells its process.
         still_valid: Tells whether it still waits.
+        home: A descriptor of its directory in ``/proc``, if there is one.
     """
 
-    __slots__ = ("_opened", "_still_valid", "_tgid", "file_limit", "fsuid", "is_alike", "tid")
+    __slots__ = (
+        "_home",
+        "_opened",
+        "_still_valid",
+        "_tgid",
+        "file_limit",
+        "fsuid",
+        "is_alike",
+        "tid",
+    )
 
     def __init__(
-        self, tid: Tid, tgid: Callable[[], int], still_valid: Callable[[], bool] = lambda: True
+        self,
+        tid: Tid,
+        tgid: Callable[[], int],
+        still_valid: Callable[[], bool] = lambda: True,
+        *,
+        home: int | None = None,
     ) -> None:
+        self._home = home
         self.tid = tid
         self._tgid = tgid
         self._still_valid = still_valid
@@ -150,7 +166,7 @@ class Place:
     def _open(self, name: str, flags: int) -> int:
         fd = self._opened.get(name)
         if fd is None:
-            fd = open_of(self.tid, name, flags)
+            fd = open_of(self.tid, name, flags, home=self._home)
             if not self._still_valid():
                 os.close(fd)
                 raise TargetGone(f"thread {self.tid} does not wait for this call any more")
@@ -306,8 +322,8 @@ def below(base: bytes, path: bytes) -> bytes | None:
     return path[len(base) :] if path.startswith(base + b"/") else None
 
 
-def open_of(tid: Tid, name: str, flags: int) -> int:
-    """Open ``/proc/TID/name``.
+def open_of(tid: Tid, name: str, flags: int, *, home: int | None = None) -> int:
+    """Open ``/proc/TID/name``, by a descriptor of that directory if there is one.
 
     Raises:
         TargetGone: There is no such thread.
@@ -315,6 +331,8 @@ def open_of(tid: Tid, name: str, flags: int) -> int:
         KernelError: We may not look into the thread.
     """
     try:
+        if home is not None:
+            return os.open(name, flags, dir_fd=home)
         return os.open(f"/proc/{tid}/{name}", flags)
     except (FileNotFoundError, ProcessLookupError):
         if name.startswith("fd/") and os.path.exists(f"/proc/{tid}"):

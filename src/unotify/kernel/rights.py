@@ -37,10 +37,14 @@ __all__ = [
     "Rights",
     "become",
     "mine",
+    "my_status",
+    "same_rights",
     "settle",
     "taken_on",
+    "umask_of",
 ]
 
+_CAPS: Final = 2 * len("\nCapPrm:\t0123456789abcdef")
 _KEEP: Final = -1
 _CAP_VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _HEADER: Final = struct.pack("=Ii", _CAP_VERSION, 0)
@@ -120,8 +124,37 @@ class Rights:
 
 def mine() -> Rights:
     """This thread's own."""
-    with open("/proc/thread-self/status", "rb", buffering=0) as status:
-        return Rights.parse(status.read(8192))
+    return Rights.parse(my_status())
+
+
+def my_status() -> bytes:
+    """Read ``/proc/thread-self/status``."""
+    fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 8192)
+    finally:
+        os.close(fd)
+
+
+def same_rights(one: bytes, other: bytes) -> bool:
+    """Whether two ``status`` files tell of the same ids, groups and capabilities."""
+    return _excerpt(one) == _excerpt(other)
+
+
+def _excerpt(status: bytes) -> bytes:
+    # Uid and Gid; Groups; CapPrm and CapEff. A name, which comes before, has no line break in it.
+    ids = status.index(b"\nUid:")
+    size = status.index(b"\nFDSize:", ids)
+    groups = status.index(b"\nGroups:", size)
+    after = status.index(b"\n", groups + 1)
+    permitted = status.index(b"\nCapPrm:", after)
+    return status[ids:size] + status[groups:after] + status[permitted : permitted + _CAPS]
+
+
+def umask_of(status: bytes) -> int:
+    """The umask that ``status`` tells."""
+    at = status.index(b"\nUmask:") + 8
+    return int(status[at : status.index(b"\n", at)], 8)
 
 
 @contextmanager

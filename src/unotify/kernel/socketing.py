@@ -107,6 +107,7 @@ def execute_on_socket(
         wait: For what may take long.
     """
     fd = fds["fd"]
+    _option(fd, _SO_TYPE)  # what is no socket is refused before any path is looked at
     if act.name == "sendmsg":
         return _send(act, place, fd, passed, sender, wait)
     address = act.values["address"]

@@ -36,6 +36,7 @@ from unotify.kernel._libc import (
     check,
     syscall,
 )
+from unotify.kernel.home import Home, Homes
 from unotify.kernel.memory import LinuxMemory
 from unotify.kernel.pinning import Pin, Place, pin, seen_from
 from unotify.kernel.rights import Rights
@@ -78,6 +79,10 @@ class Acting(Protocol):
     def pin(self, thread: LinuxThread, spot: Spot) -> Pin:
         """Hold what *spot* names for *thread*."""
 
+    @property
+    def homes(self) -> Homes:
+        """Directories in ``/proc`` that are kept."""
+
 
 class LinuxThread:
     """One target thread that waits for an answer; a context manager.
@@ -95,12 +100,12 @@ class LinuxThread:
 
     __slots__ = (
         "_actor",
+        "_home",
+        "_owes",
         "_pidfd",
         "_place",
-        "_proc",
-        "_still_valid",
         "_tgid",
-        "_user_namespace",
+        "_waits",
         "memory",
         "tid",
     )
@@ -114,16 +119,44 @@ class LinuxThread:
         actor: Acting | None = None,
     ) -> None:
         self._pidfd = -1
-        self._proc = -1
+        self._home: Home | None = None
+        self._owes: bool | None = None
         self._place: Place | None = None
         self._actor = actor
         if tid <= 0:
             raise TargetGone("the target is not visible from this pid namespace (its id is 0)")
         self.tid = tid
         self._tgid = 0
-        self._user_namespace = ""
-        self._still_valid = still_valid
-        self.memory = LinuxMemory(tid, still_valid, guard=guard, tgid=self.process)
+        self._waits = still_valid
+        self.memory = LinuxMemory(tid, self._still_valid, guard=guard, tgid=self.process)
+
+    def _still_valid(self) -> bool:
+        if self._owes is None:
+            return self._waits()
+        self._owes = True
+        return True
+
+    def defer(self) -> None:
+        """Ask only once, at `settle`, whether it still waits, and not after each look (P8, M6).
+
+        For who looks at several things, and uses none of them before.
+        """
+        if self._owes is None:
+            self._owes = False
+
+    def settle(self) -> None:
+        """Ask now for all that was looked at since `defer`.
+
+        Raises:
+            TargetGone: It does not wait any more.
+        """
+        owes, self._owes = self._owes, None
+        if owes and not self._waits():
+            raise self._gone()
+
+    def forget(self) -> None:
+        """Ask at once again from now on; what was looked at since `defer` is not used."""
+        self._owes = None
 
     @property
     def closed(self) -> bool:
@@ -205,7 +238,7 @@ class LinuxThread:
             KernelError: We have no ptrace rights over it.
         """
         found = pin(self.place, spot) if self._actor is None else self._actor.pin(self, spot)
-        if not self._still_valid():
+        if not self._waits():
             found.close()
             raise self._gone()
         return found
@@ -219,20 +252,41 @@ class LinuxThread:
 
     def is_waiting(self) -> bool:
         """Whether its notification still waits."""
-        return self._still_valid()
+        return self._waits()
 
     @property
     def place(self) -> Place:
         """Its root, its directory and its descriptors."""
         self._require_open()
         if self._place is None:
-            self._place = Place(self.tid, lambda: self.tgid, self._still_valid)
+            self._place = Place(
+                self.tid, lambda: self.tgid, self._still_valid, home=self.home.directory
+            )
         return self._place
+
+    @property
+    def home(self) -> Home:
+        """Its directory in ``/proc``."""
+        if self._home is None:
+            self._require_open()
+            actor = self._actor
+            self._home = Home.of(self.tid) if actor is None else actor.homes.take(self.tid)
+            if not self._still_valid():
+                raise self._gone()
+        return self._home
+
+    def status(self) -> bytes:
+        """What ``/proc/TID/status`` tells of it right now."""
+        try:
+            return self._checked(self.home.status())
+        except OSError as error:
+            if isinstance(error, KernelError):
+                raise
+            raise TargetGone(f"thread {self.tid} has ended") from None
 
     def rights(self) -> Rights:
         """Its credentials and umask, as they are right now."""
-        self._require_open()
-        return self._checked(Rights.parse(_proc(self.tid, "status")))
+        return Rights.parse(self.status())
 
     def argv(self) -> tuple[bytes, ...]:
         """The arguments of its program, which it may rewrite."""
@@ -255,11 +309,8 @@ class LinuxThread:
         return self._checked(os.fsdecode(seen_from(place.root, place.start(AT_FDCWD))))
 
     def user_namespace(self) -> str:
-        """What ``/proc/PID/ns/user`` links to."""
-        self._require_open()
-        if not self._user_namespace:  # as long as it waits it enters no other
-            self._user_namespace = self._checked(_link(self.tid, "ns/user"))
-        return self._user_namespace
+        """What ``/proc/PID/ns/user`` links to; as long as it waits it enters no other."""
+        return self.home.user_namespace
 
     def has_ids(self) -> bool:
         """Whether its user namespace has any: a new one has none until somebody says which."""
@@ -288,12 +339,6 @@ class LinuxThread:
         """The ``uid`` or ``gid`` map of its user namespace; empty until that was written."""
         self._require_open()
         return self._checked(_proc(self.tid, f"{kind}_map"))
-
-    def proc(self) -> int:
-        """A descriptor of its directory in ``/proc``; open as long as this is."""
-        if self._proc < 0:
-            self._proc = self._opened("", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return self._proc
 
     def fd_flags(self, fd: int) -> int:
         """The flags of its descriptor *fd*, O_CLOEXEC among them; -1 if it has none."""
@@ -369,9 +414,12 @@ class LinuxThread:
         pidfd, self._pidfd = self._pidfd, -2
         if pidfd >= 0:
             os.close(pidfd)
-        if self._proc >= 0:
-            os.close(self._proc)
-            self._proc = -1
+        home, self._home = self._home, None
+        if home is not None:
+            if self._actor is None:
+                home.close()
+            else:
+                self._actor.homes.give(home)
         if self._place is not None:
             self._place.close()
             self._place = None

@@ -227,6 +227,28 @@ class Engine:
             return self.failed(source, call, error, step.name, started)
         return self.decided(source, call, answer, step.name, started)
 
+    def install(self, source: Source, call: Call, reply: InstallFd, started: int) -> None:
+        """Answer with a descriptor, for the one reader that leads and without any table."""
+        counters = self.leader_counters
+        bucket = ((perf_counter_ns() - started) // 1000).bit_length()
+        counters.buckets[bucket] += 1
+        try:
+            taken = deliver(source, call.exchange, reply)
+        except Exception:
+            counters.buckets[bucket] -= 1
+            raise
+        finally:
+            dispose(reply, call)
+        if not taken:
+            counters.buckets[bucket] -= 1
+            counters.gone += 1
+
+    def serve_next(self, source: Source, exchange: Exchange) -> None:
+        """Forget *exchange*, which is answered; serve calls that waited for it."""
+        _, follower = self._claim(source, exchange)
+        if follower is not None:
+            self.serve(*follower)
+
     def failed(
         self, source: Source, call: Call, error: BaseException, handler: str, started: int
     ) -> Work | None:

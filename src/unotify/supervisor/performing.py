@@ -38,10 +38,12 @@ def perform(
     """Do *call* for *target*; see :meth:`unotify.calls.Call.perform`."""
     if writes(call.call_name):
         target.require_quiet()
-    act = replace(plan(call, replaced), as_supervisor=as_supervisor)
+    act = plan(call, replaced)
+    if as_supervisor:
+        act = replace(act, as_supervisor=True)
     if "address" in replaced and act.name == "connect":
         act = replace(act, values={**act.values, "fresh": 1})
-    done = target.act(act, pinned=act.spots.keys() - replaced.keys())
+    done = target.act(act, pinned=act.spots.keys() - replaced.keys() if replaced else act.spots)
     if done.value < 0:
         failed = Fail(-done.value) if done.value > -4096 else Fail(errno.EIO)
         return failed if done.fd < 0 else _in_place(done.fd, act, target, failed)

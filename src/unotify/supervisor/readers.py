@@ -33,7 +33,7 @@ from typing import Any, Final, TypeAlias
 from unotify.calls import Call
 from unotify.errors import Error
 from unotify.kernel.interface import Kernel, Listener, Poller, Ready
-from unotify.protocol import Continue, Exchange, ExchangeState, Fail, Return
+from unotify.protocol import Continue, Exchange, ExchangeState, Fail, InstallFd, Return
 from unotify.supervisor.engine import Engine, Source
 from unotify.supervisor.router import Step
 
@@ -365,7 +365,20 @@ class Readers:
         except BaseException as raised:
             error = raised
         leading = self._finish_turn(turn)
-        if leading and type(reply) in _PLAIN:
+        if leading and type(reply) is InstallFd and type(reply.fd) is int:
+            # Waits until the target has run, so it is a turn of its own, for others to take over.
+            turn = self._begin_turn((source, exchange))
+            try:
+                engine.install(source, call, reply, started)
+            except Exception as refused:
+                error = refused
+            leading = self._finish_turn(turn)
+            if error is None:
+                if not leading:
+                    engine.serve_next(source, exchange)
+                return leading
+            reply = None
+        elif leading and type(reply) in _PLAIN:
             # Counted before the target can go on, and look.
             counters = engine.leader_counters
             bucket = ((perf_counter_ns() - started) // 1000).bit_length()

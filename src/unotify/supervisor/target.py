@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from unotify.abi.types import Address, NotificationId, Tid
 from unotify.calls import Call
@@ -15,6 +16,9 @@ from unotify.protocol import Exchange, Reply
 from unotify.supervisor.performing import perform
 
 __all__ = ["Target"]
+
+
+_NONE: Final[Mapping[str, Pinned]] = MappingProxyType({})
 
 
 class Target:
@@ -160,14 +164,21 @@ class Target:
             TargetGone: It does not wait any more.
             TargetError: It cannot be done; propagates as its errno.
         """
-        pins = {name: pin for name, pin in self._pins.items() if name in pinned}
+        pins = {name: pin for name, pin in self._pins.items() if name in pinned} or _NONE
         return self._open().act(act, pins)
 
     def perform(
         self, call: Call, *, as_supervisor: bool = False, replaced: Mapping[str, Replacement]
     ) -> Reply:
         """Do *call* in the target's place; see :meth:`unotify.calls.Call.perform`."""
-        return perform(call, self, as_supervisor=as_supervisor, replaced=replaced)
+        # All that is read until the act is used in the act alone: it is asked once, there,
+        # whether the target still waits.
+        thread = self._open()
+        thread.defer()
+        try:
+            return perform(call, self, as_supervisor=as_supervisor, replaced=replaced)
+        finally:
+            thread.forget()
 
     @property
     def credentials(self) -> Any:

@@ -346,6 +346,12 @@ class FakeThread:
         self._check()
         return self._kernel.fds.get(fd, "")
 
+    def defer(self) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
     def pin(self, spot: Spot) -> FakePin:
         self._kernel.resolved.append((spot.path, spot.dirfd, spot.follow, spot.in_root))
         self._check()
