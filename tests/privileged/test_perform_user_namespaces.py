@@ -29,8 +29,9 @@ def enter():
 
 @pytest.fixture(name="tree")
 def _tree(tmp_path: Path) -> Path:
-    for directory in [tmp_path, *tmp_path.parents][:3]:
-        os.chmod(directory, 0o755)
+    for directory in (tmp_path, *tmp_path.parents):
+        if not directory.stat().st_mode & 0o001:
+            directory.chmod(0o755)
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "secret").chmod(0o600)
     (tmp_path / "hidden").mkdir(mode=0o700)
