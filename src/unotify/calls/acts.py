@@ -29,7 +29,7 @@ from unotify.calls.checks import require_sane
 from unotify.calls.layouts import Answer, answer_of
 from unotify.calls.lookups import Spot, spot_of
 from unotify.calls.messages import Message, address_of, messages_of
-from unotify.calls.structs import LAYOUTS
+from unotify.calls.times import times_of
 from unotify.errors import BadAddress, NotExpressible, PathTooLong, Refused
 
 __all__ = ["Act", "Out", "Replacement", "act_of", "performable", "plan"]
@@ -252,6 +252,8 @@ def _value(call: Call, spec: ArgSpec, theirs: ArgSpec | None) -> int | bytes | N
         return 0  # an older spelling, without flags
     if spec.name == "name" and spec.role is Role.STRING:
         return _attribute(call)
+    if spec.name == "times":
+        return times_of(call)
     if theirs is not None and theirs.role not in _COPIED:
         number = call.register(spec.name)
         # A 16-bit id of all ones means no change, too.
@@ -282,30 +284,6 @@ def _attribute(call: Call) -> bytes:
 
 def _changes_nothing(times: int | bytes | None) -> bool:
     return isinstance(times, bytes) and times[8:16] == times[24:32] == _OMIT
-
-
-def _times(call: Call) -> bytes | None:
-    """Two timespecs of ours, from whatever the target's spelling has."""
-    spec = call.spec.arg("times")
-    address = call.register("times")
-    if not address:
-        return None
-    layout = LAYOUTS[spec.struct or ""].format(call.arch)
-    padded = spec.struct == "__kernel_timespec" and call.arch.pointer == 4
-    pair = spec.struct not in ("utimbuf", "old_utimbuf32")
-    raw = call.caller.read(Address(address), layout.size * (2 if pair else 1))
-    seconds = [value for values in layout.iter_unpack(raw) for value in values]
-    if not pair:
-        seconds = [seconds[0], 0, seconds[1], 0]
-    elif "timeval" in (spec.struct or ""):
-        if not all(0 <= part < 1_000_000 for part in seconds[1::2]):
-            raise Refused("microseconds of a time", errno=errno.EINVAL)
-        seconds[1::2] = [part * 1000 for part in seconds[1::2]]
-    elif padded:
-        seconds[1::2] = [part & 0xFFFFFFFF for part in seconds[1::2]]
-    return b"".join(
-        part.to_bytes(8, "little" if call.arch.little else "big", signed=True) for part in seconds
-    )
 
 
 _STATFS64_SIZE: Final = 84  # of i386, the only one whose layout is known here
