@@ -211,7 +211,7 @@ def _plan(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     have = {spec.name: spec for spec in call.spec.args}
     fixed = _FIXED.get(call.call_name, {})
     if name == "utimensat":
-        values["times"] = _times(call)  # the kernel, too, asks for them before any path
+        values["times"] = times_of(call)  # the kernel, too, asks for them before any path
     for spec in model.spec(name).args:
         key = spec.name
         theirs = have.get(key)
@@ -252,8 +252,6 @@ def _value(call: Call, spec: ArgSpec, theirs: ArgSpec | None) -> int | bytes | N
         return 0  # an older spelling, without flags
     if spec.name == "name" and spec.role is Role.STRING:
         return _attribute(call)
-    if spec.name == "times":
-        return times_of(call)
     if theirs is not None and theirs.role not in _COPIED:
         number = call.register(spec.name)
         # A 16-bit id of all ones means no change, too.

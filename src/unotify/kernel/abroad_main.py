@@ -23,7 +23,7 @@ from unotify.kernel.acts import Outcome, execute, number
 from unotify.kernel.packing import pack_outcome, unpack_act
 from unotify.kernel.pinning import Pin, Place
 from unotify.kernel.rights import Rights, become, mine, settle, taken_on
-from unotify.kernel.socketing import execute_on_socket
+from unotify.kernel.socketing import CHROOT, execute_on_socket
 
 __all__ = ["main"]
 
@@ -145,10 +145,11 @@ def _done(
         place.fsuid = theirs.fsuid
         os.umask(umask)
         # In a namespace without ids nobody can take on any; ours are the target's then.
-        with nullcontext() if theirs.key == ours.key else taken_on(theirs, ours):
+        more = CHROOT if act.name == "bind" else 0
+        with nullcontext() if theirs.key == ours.key else taken_on(theirs, ours, more=more):
             if act.name in _SOCKETS:
                 outcome = execute_on_socket(
-                    act, place, given, passed, None, own_cwd=False, wait=_waiting(answer)
+                    act, place, given, passed, None, own_cwd=True, wait=_waiting(answer)
                 )
             else:
                 outcome = execute(act, place, pins, given, _waiting(answer))

@@ -49,7 +49,7 @@ from unotify.kernel.rights import (
     taken_on,
     umask_of,
 )
-from unotify.kernel.socketing import SENDER, Sender, execute_on_socket, unix_path
+from unotify.kernel.socketing import CHROOT, SENDER, Sender, execute_on_socket, unix_path
 
 __all__ = ["Actor"]
 
@@ -107,7 +107,8 @@ class Actor:
             if not act.as_supervisor:
                 for pinned in pins.values():
                     pinned.require_reached()
-            if self._is_abroad(thread) and not act.as_supervisor:
+            away = not act.as_supervisor and self._is_abroad(thread)
+            if away and not _is_letter(act, fds):
                 thread.settle()
                 with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
                     outcome = self._abroad.act(thread, act, pins, fds, passed, wait)
@@ -200,7 +201,8 @@ class Actor:
             with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
                 if theirs is None:
                     return work(wait, own_cwd)
-                with taken_on(theirs, mine(), more=SENDER if sender else 0):
+                more = CHROOT if act.name == "bind" else 0
+                with taken_on(theirs, mine(), more=SENDER if sender else more):
                     return work(wait, own_cwd)
 
         if not act.as_supervisor:
@@ -230,6 +232,18 @@ class Actor:
             return None
         theirs = umask_of(thread.status())
         return None if theirs == umask_of(my_status()) else theirs
+
+
+def _is_letter(act: Act, fds: Mapping[str, int]) -> bool:
+    """Whether *act* asks for nobody's rights: it sends on a unix socket, to no path.
+
+    Then it need not be done in the target's user namespace, where nobody could say which
+    process a message is from.
+    """
+    if act.name != "sendmsg" or any(unix_path(message.address) for message in act.messages):
+        return False
+    with socket.socket(fileno=os.dup(fds["fd"])) as probe:
+        return probe.family == socket.AF_UNIX
 
 
 def _effective(act: Act) -> dict[str, int]:

@@ -17,7 +17,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from unotify.calls.acts import Act
@@ -30,7 +31,7 @@ from unotify.kernel.blocking import Waiting
 from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 
-__all__ = ["SENDER", "Sender", "execute_on_socket"]
+__all__ = ["CHROOT", "SENDER", "Sender", "execute_on_socket"]
 
 _AF: Final = struct.Struct("=H")
 _SOL_SOCKET: Final = 1
@@ -44,6 +45,9 @@ _UCRED: Final = struct.Struct("=iII")
 
 SENDER: Final = CAP_SYS_ADMIN | CAP_SETUID | CAP_SETGID
 """What it takes to say who a message is from."""
+
+CHROOT: Final = 1 << 18
+"""CAP_SYS_CHROOT: what it takes to bind to a path as seen from another root."""
 
 
 class Sender(NamedTuple):
@@ -182,12 +186,10 @@ def _bind(place: Place, fd: int, address: bytes, *, own_cwd: bool) -> Outcome:
     if path is None:
         return Outcome(syscall(number("bind"), fd, address, len(address)))
     # The path stays as it is where it can: getsockname(2) tells it.
-    if own_cwd and place.shares_root():
-        os.fchdir(place.start(-100))
-        try:
-            return Outcome(syscall(number("bind"), fd, address, len(address)))
-        finally:
-            os.chdir("/")
+    if own_cwd:
+        with _standing(place) as there:
+            if there:
+                return Outcome(syscall(number("bind"), fd, address, len(address)))
     pinned = pin(place, Spot(path, follow=False, parent=True))
     try:
         name = b"/proc/thread-self/fd/%d/%s\0" % (pinned.fd, pinned.name)
@@ -197,6 +199,31 @@ def _bind(place: Place, fd: int, address: bytes, *, own_cwd: bool) -> Outcome:
         return Outcome(syscall(number("bind"), fd, address, len(address)))
     finally:
         pinned.close()
+
+
+@contextmanager
+def _standing(place: Place) -> Iterator[bool]:
+    """Stand at the target's root and directory, for one system call; or not, without the right.
+
+    Only for a thread whose root and directory are its own. If there is no way back it ends,
+    and all of us with it.
+    """
+    shared = place.shares_root()
+    start, root = place.start(-100), place.root
+    home = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    moved = False
+    try:
+        if not shared:
+            os.fchdir(root)
+            moved = syscall(number("chroot"), b".") == 0
+        if shared or moved:
+            os.fchdir(start)
+        yield shared or moved
+    finally:
+        os.fchdir(home)
+        if moved and syscall(number("chroot"), b".") < 0:
+            os.abort()
+        os.close(home)
 
 
 class _Header(ctypes.Structure):
