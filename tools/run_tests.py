@@ -25,7 +25,7 @@ from tools import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 STORMS = "tests/faults"
-AS_USER = ["tests/kernel"]
+AS_USER = ["tests/kernel", "tests/transparency"]
 NOBODY = 65534
 PARALLEL = ["-n", "auto", "--maxprocesses", "4"]
 LONG = ["--timeout=1800", "--override-ini=faulthandler_timeout=1700"]

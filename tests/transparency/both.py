@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shutil
@@ -121,6 +122,13 @@ def seen(top: Path) -> dict[str, Any]:
     return found
 
 
+def _require_equal(native: str, performed: str) -> None:
+    lines = difflib.unified_diff(
+        native.splitlines(), performed.splitlines(), "native", "performed", lineterm="", n=0
+    )
+    assert native == performed, "\n".join(lines)[:2000]
+
+
 def require_same(
     command: Sequence[str],
     place: Path,
@@ -146,12 +154,13 @@ def require_same(
         shutil.rmtree(work)
     native, performed_one = outcomes
     assert native.status == performed_one.status, performed_one.stderr
-    assert native.stdout == performed_one.stdout
-    assert native.stderr == performed_one.stderr
+    _require_equal(native.stdout, performed_one.stdout)
+    _require_equal(native.stderr, performed_one.stderr)
     assert sorted(native.files) == sorted(performed_one.files)
     for name, file in native.files.items():
         other = performed_one.files[name]
         if loose(name):
             file, other = (*file[:5], *file[6:]), (*other[:5], *other[6:])
-        assert other == file, name
+        differ = [(one, two) for one, two in zip(file, other, strict=True) if one != two]
+        assert not differ, f"{name}: {str(differ)[:2000]}"
     return native

@@ -242,8 +242,7 @@ def _is_letter(act: Act, fds: Mapping[str, int]) -> bool:
     """
     if act.name != "sendmsg" or any(unix_path(message.address) for message in act.messages):
         return False
-    with socket.socket(fileno=os.dup(fds["fd"])) as probe:
-        return probe.family == socket.AF_UNIX
+    return _is_unix(fds["fd"])
 
 
 def _effective(act: Act) -> dict[str, int]:

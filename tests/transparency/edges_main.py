@@ -1,0 +1,49 @@
+"""Many odd calls, and what came of each: python edges_main.py GROUP OUTPUT EVERY.
+
+Results go to the file OUTPUT as they come, one line for each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+
+from edges_attributes import attributes
+from edges_base import tree
+from edges_changing import changes, moves, names
+from edges_looking import sights
+from edges_opening import opens
+
+GROUPS = {
+    "opens": opens,
+    "names": names,
+    "moves": moves,
+    "changes": changes,
+    "sights": sights,
+    "attributes": attributes,
+}
+
+
+def main(group: str, output: str, every: int) -> None:
+    """Make all calls of *group*, or only some: one of *every*."""
+    os.umask(0o22)
+    tree.attribute = group == "attributes"
+    with open(output, "w") as file:
+        edges = GROUPS[group](every == 1)
+        for label, act, changing in itertools.islice(edges, None, None, every):
+            tree.make()
+            before = tree.seen() if changing else []
+            result = act()
+            if changing:
+                after = tree.seen()
+                if before != after:
+                    tree.fresh = False
+                    new = [row for row in after if row not in before]
+                    result = result, new, [row[0] for row in before if row not in after]
+            line = f"{label} = {result}".replace(tree.top, "TOP")
+            file.write(line.replace(f"b'{os.getpid()}'", "b'PID'") + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,94 @@
+"""CPython's own tests of files, paths, sockets and processes go the same, each of them.
+
+They need an interpreter that has its tests: those of distributions often lack them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import missing
+from tests.transparency.both import LONG, environment
+
+HERE = Path(__file__).parent
+QUICK = ["test_genericpath", "test_stat", "test_fileio"]
+MODULES = [
+    *("test_os", "test_posix", "test_posixpath", "test_pathlib", "test_shutil", "test_tempfile"),
+    *("test_glob", "test_socket", "test_subprocess", "test_zipfile", "test_tarfile"),
+    *("test_mailbox", "test_dbm_dumb", "test_selectors", "test_file", "test_largefile"),
+    *("test_filecmp", "test_fileinput", "test_linecache", "test_fnmatch", "test_netrc"),
+    *("test_socketserver", "test_httpservers", "test_ftplib", "test_poplib", "test_mmap"),
+    *("test_zipimport", "test_py_compile", "test_compileall", "test_sqlite3", "test_gzip"),
+    *(
+        "test_asyncio.test_unix_events",
+        "test_asyncio.test_subprocess",
+        "test_asyncio.test_sendfile",
+    ),
+]
+LEFT_OUT = ("VSOCK", "CAN", "Bluetooth", "test_sendall_interrupted", "InterruptedSendTimeoutTest")
+"""Sockets that hang in some virtual machines, and what waits for a signal to interrupt a send."""
+
+DIFFERENT: dict[str, str] = {}
+"""Tests that go another way, and why; docs/perform-differences.md has the list for people."""
+
+
+def interpreter() -> str:
+    """One that has its tests."""
+    known = (getattr(sys, "_base_executable", sys.executable), "/usr/bin/python3")
+    return next(filter(_has_tests, known), None) or missing("no Python here has its own tests")
+
+
+def _has_tests(python: str) -> bool:
+    command = [python, "-I", "-c", "import test.test_os, test.support"]
+    if shutil.which(python) is None:
+        return False
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def outcomes(module: str, place: Path, *, performed: bool) -> dict[str, Any]:
+    """How each test of *module* ended."""
+    work, result = place / "work", place / "result.json"
+    work.mkdir()
+    command = [interpreter(), "-B", str(HERE / "outcomes_main.py"), str(result), module]
+    report = place / "report.json"
+    if performed:
+        command = [sys.executable, str(HERE / "performing_main.py"), str(report), *command]
+    with open(place / "log", "w") as log:
+        done = subprocess.run(
+            command,
+            cwd=work,
+            env={**environment(work), "LEFT_OUT": " ".join(LEFT_OUT)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            timeout=900,
+            check=False,
+        )
+    assert done.returncode == 0, (place / "log").read_text()[-2000:]
+    shutil.rmtree(work)
+    if performed:
+        assert json.loads(report.read_text())["faults"] == []
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
+
+
+@pytest.mark.timeout(2000)
+@pytest.mark.parametrize("module", [*QUICK, *(MODULES if LONG else [])])
+def test_same_outcome(module: str, tmp_path: Path) -> None:
+    """Each test of a module ends the same way, whether its calls are performed or not."""
+    native = outcomes(module, tmp_path, performed=False)
+    ours = outcomes(module, tmp_path, performed=True)
+
+    assert native.keys() == ours.keys()
+    assert {
+        name: (native[name][0], *ours[name])
+        for name in native
+        if native[name][0] != ours[name][0] and name not in DIFFERENT
+    } == {}
