@@ -4,7 +4,8 @@ Theory of operation. Credentials belong to a thread. glibc hides that, by tellin
 a process; the raw calls do not. So a thread of a privileged supervisor takes on the target's
 groups, its effective ids and its effective capabilities, acts, and takes its own back. Real and
 saved ids stay: that is what the way back stands on, and it keeps the target from sending
-signals to us, which the kernel allows between equal *real* or saved ids. The ids of the file
+signals to us, which the kernel allows between equal *real* or saved ids. So do permitted
+capabilities, which keep it from changing our scheduling. The ids of the file
 system follow the effective ones, as does what a peer sees in SO_PEERCRED.
 
 A supervisor without privileges has nothing to take off: it may look into a target only if all
@@ -169,30 +170,11 @@ def taken_on(theirs: Rights, ours: Rights, *, more: int = 0) -> Iterator[None]:
     Raises:
         KernelError: EPERM: we may not.
     """
-    before = _scheduling()
     try:
         _take(theirs, ours, more)
         yield
     finally:
         _back(ours, groups=theirs.groups != ours.groups)
-        if _scheduling() != before:
-            _reschedule(*before)
-
-
-def _scheduling() -> tuple[int, int, set[int]]:
-    # Whoever has our effective user id may change these of our thread, meanwhile.
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    return os.sched_getscheduler(0), nice, os.sched_getaffinity(0)
-
-
-def _reschedule(policy: int, nice: int, processors: set[int]) -> None:
-    try:
-        os.sched_setaffinity(0, processors)
-        if os.sched_getscheduler(0) != policy and policy in (os.SCHED_OTHER, os.SCHED_BATCH):
-            os.sched_setscheduler(0, policy, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-    except OSError:
-        pass  # slower than it was, but right
 
 
 def _take(theirs: Rights, ours: Rights, more: int) -> None:

@@ -30,6 +30,7 @@ from unotify.kernel.acts import Outcome, number
 from unotify.kernel.blocking import Waiting
 from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
+from unotify.kernel.walking import NO_MAGICLINKS, openat2, same
 
 __all__ = ["CHROOT", "SENDER", "Sender", "execute_on_socket"]
 
@@ -185,13 +186,13 @@ def _bind(place: Place, fd: int, address: bytes, *, own_cwd: bool) -> Outcome:
     path = unix_path(address)
     if path is None:
         return Outcome(syscall(number("bind"), fd, address, len(address)))
-    # The path stays as it is where it can: getsockname(2) tells it.
-    if own_cwd:
-        with _standing(place) as there:
-            if there:
-                return Outcome(syscall(number("bind"), fd, address, len(address)))
     pinned = pin(place, Spot(path, follow=False, parent=True))
     try:
+        # The path stays as it is where it can: getsockname(2) tells it.
+        if own_cwd:
+            with _standing(place) as there:
+                if there and _means_the_same(place, path, pinned):
+                    return Outcome(syscall(number("bind"), fd, address, len(address)))
         name = b"/proc/thread-self/fd/%d/%s\0" % (pinned.fd, pinned.name)
         address = _AF.pack(socket.AF_UNIX) + name
         if len(address) > 110:
@@ -224,6 +225,19 @@ def _standing(place: Place) -> Iterator[bool]:
         if moved and syscall(number("chroot"), b".") < 0:
             os.abort()
         os.close(home)
+
+
+def _means_the_same(place: Place, path: bytes, pinned: Pin) -> bool:
+    """Whether *path* leads us where it leads the target: not through ``/proc/self``."""
+    head, slash, _ = path.rstrip(b"/").rpartition(b"/")
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    found = openat2(place.start(-100), head + slash or b".", flags, 0, NO_MAGICLINKS)
+    if found < 0:
+        return False
+    try:
+        return same(found, pinned.fd)
+    finally:
+        os.close(found)
 
 
 class _Header(ctypes.Structure):
