@@ -68,7 +68,7 @@ def _resident() -> int:
 
 
 def test_very_many_processes_and_ids_leave_nothing_behind(target: str, tmp_path: Path) -> None:
-    """Each process calls once and ends, then one calls on and on: no memory, no descriptor grows."""
+    """Each process calls once and ends, then one calls on: neither memory nor descriptors grow."""
     file = tmp_path.resolve() / "file"
     file.touch()
     policy = tmp_path / "policy.toml"
