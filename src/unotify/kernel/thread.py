@@ -103,6 +103,7 @@ class LinuxThread:
         "_owes",
         "_pidfd",
         "_place",
+        "_status",
         "_tgid",
         "_waits",
         "memory",
@@ -126,6 +127,7 @@ class LinuxThread:
             raise TargetGone("the target is not visible from this pid namespace (its id is 0)")
         self.tid = tid
         self._tgid = 0
+        self._status = b""
         self._waits = still_valid
         self.memory = LinuxMemory(tid, self._still_valid, guard=guard, tgid=self.process)
 
@@ -275,16 +277,18 @@ class LinuxThread:
         return self._home
 
     def status(self) -> bytes:
-        """What ``/proc/TID/status`` tells of it right now."""
-        try:
-            return self._checked(self.home.status())
-        except OSError as error:
-            if isinstance(error, KernelError):
-                raise
-            raise TargetGone(f"thread {self.tid} has ended") from None
+        """What ``/proc/TID/status`` told when it was first asked; as long as it waits that holds."""
+        if not self._status:
+            try:
+                self._status = self._checked(self.home.status())
+            except OSError as error:
+                if isinstance(error, KernelError):
+                    raise
+                raise TargetGone(f"thread {self.tid} has ended") from None
+        return self._status
 
     def rights(self) -> Rights:
-        """Its credentials and umask, as they are right now."""
+        """Its credentials and umask."""
         return Rights.parse(self.status())
 
     def argv(self) -> tuple[bytes, ...]:
