@@ -235,12 +235,13 @@ def _open(act: Act, place: Place, pins: dict[str, Pin], wait: Waiting) -> Outcom
 
 def _refused(place: Place, fd: int, found: os.stat_result) -> int:
     """The errno that the target gets instead of *fd*; 0: it may have it."""
-    if forbids(fd, place.tid):
-        return errno.EACCES
     device = stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)
     if device and not _is_harmless(found.st_mode, found.st_rdev) and not place.is_alike():
         return errno.EPERM
-    if not os.major(found.st_dev) and depends_on_opener(fd, place.tid) and not place.is_alike():
+    # A procfs has no device; nearly all else that is opened has.
+    if os.major(found.st_dev) or not is_proc(fd):
+        return 0
+    if forbids(fd, place.tid) or (depends_on_opener(fd, place.tid) and not place.is_alike()):
         return errno.EACCES
     return 0
 
