@@ -277,7 +277,7 @@ class LinuxThread:
         return self._home
 
     def status(self) -> bytes:
-        """What ``/proc/TID/status`` told when it was first asked; as long as it waits that holds."""
+        """What ``/proc/TID/status`` tells; read once, for as long as it waits that holds."""
         if not self._status:
             try:
                 self._status = self._checked(self.home.status())
