@@ -72,10 +72,12 @@ ACTS = st.builds(
 
 
 @given(ACTS, st.lists(NAMES), st.dictionaries(NAMES, st.binary()), INTS, INTS)
-def test_acts(act: Act, fds: list[str], pins: dict[str, bytes], tid: int, tgid: int) -> None:
+def test_acts(act: Act, fds: list[str], pins: dict[str, bytes], tid: int, limit: int) -> None:
     """An act that goes to another process is the same there, but for where its answers go."""
-    packed = pack_act(act, fds, pins, tid=tid, tgid=tgid)
-    assert unpack_act(packed) == (act, fds, pins, tid, tgid)
+    packed = pack_act(act, fds, pins, tid=tid, tgid=7, limits=(True, limit))
+    *found, told = unpack_act(packed)
+    assert found == [act, fds, pins]
+    assert (told["tid"], told["tgid"], told["limits"]) == (tid, 7, [True, limit])
 
 
 @given(INTS, st.dictionaries(NAMES, st.binary()), st.none() | st.text(), st.integers(-1, 9))

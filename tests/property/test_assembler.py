@@ -155,7 +155,7 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     try:
         found: object = parse(raw, "file", native=Arch.X86_64)
     except (PolicyError, CommandError) as error:
-        found = str(error)
+        found = f"{getattr(error, 'source', '')} {error}"
     assert "file" in found if isinstance(found, str) else found == Program(decode(raw))
 
 

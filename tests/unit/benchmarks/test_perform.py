@@ -16,7 +16,7 @@ from benchmarks.users import User
 from benchmarks.ways import DENIED, HANDLER, NATIVE, PEERS, POLICY, SANDLOCK, STRACE, ways
 from unotify.policy.loader import load
 
-USER = User("user", "python", Path("/home/user"))
+USER = User("user", "python", Path("/srv/user"))
 
 
 def measured(load: str, **samples: float) -> dict[str, tuple[float | None, bool | None]]:

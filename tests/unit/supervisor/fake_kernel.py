@@ -376,7 +376,7 @@ class FakeThread:
 
     def directory(self, name: str) -> str:
         self._check()
-        return {"cwd": "/home/fake", "root": "/"}[name]
+        return {"cwd": "/srv/fake", "root": "/"}[name]
 
     def fd_flags(self, fd: int) -> int:
         self._check()
