@@ -181,6 +181,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200); self.end_headers(); self.wfile.write(body[::-1])
+    def do_DELETE(self): os._exit(0)
     def date_time_string(self, timestamp=None): return "now"
 handler = functools.partial(Handler, directory="site")
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -191,7 +192,7 @@ END
 mkfifo port; "$1" -I -S server.py & server=$!; number=$(cat port)
 curl -sSf "http://127.0.0.1:$number/"; curl -sS -o large -D headers "http://127.0.0.1:$number/large"
 curl -sS -d 'some data' "http://localhost:$number/"; curl -sS "http://127.0.0.1:$number/missing" -o /dev/null -w '%{http_code}\n'
-curl -sS http://127.0.0.1:1/ 2>&1 | sed 's/after .* ms//' || :; curl -sS file://$PWD/site/index.html; rm port; kill $server; wait $server || :
+curl -sS http://127.0.0.1:1/ 2>&1 | sed 's/after .* ms//' || :; curl -sS file://$PWD/site/index.html; rm port; curl -s -X DELETE "http://127.0.0.1:$number/" || wait $server
 grep -c . headers > /dev/null; rm headers
 """
 

@@ -285,6 +285,8 @@ class LinuxThread:
                 if isinstance(error, KernelError):
                     raise
                 raise TargetGone(f"thread {self.tid} has ended") from None
+            if b"\nUmask:" not in self._status:
+                raise self._gone()  # whoever exits has lost it already
         return self._status
 
     def rights(self) -> Rights:

@@ -271,3 +271,16 @@ def test_killing_goes_through_the_pidfd(monkeypatch: pytest.MonkeyPatch) -> None
     with LinuxThread(ME, Waits(0)) as thread, pytest.raises(TargetGone):
         thread.kill()
     assert len(killed) == 3
+
+
+def test_rights_of_who_exits() -> None:
+    """Whoever is killed meanwhile has no umask any more, and has gone."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    try:
+        with LinuxThread(Tid(pid), lambda: True) as thread, pytest.raises(TargetGone):
+            thread.rights()
+    finally:
+        os.waitpid(pid, 0)
