@@ -74,16 +74,21 @@ class Tree:
         self.fresh = False
         self.attribute = False
 
+    def open_up(self) -> None:
+        """Make all of it such that it can be removed."""
+        os.chdir(self.top)
+        for directory, names, _ in os.walk("t"):
+            for name in names:
+                if not os.path.islink(os.path.join(directory, name)):
+                    os.chmod(os.path.join(directory, name), 0o700)
+
     def make(self) -> None:
         """Make it anew, unless nothing was changed since."""
         if self.fresh:
             return
         os.chdir(self.top)
         if os.path.isdir("t"):
-            for directory, names, _ in os.walk("t"):
-                for name in names:
-                    if not os.path.islink(os.path.join(directory, name)):
-                        os.chmod(os.path.join(directory, name), 0o700)
+            self.open_up()
             shutil.rmtree("t")
         os.makedirs("t/w/full")
         os.chdir("t/w")

@@ -43,6 +43,7 @@ def main(group: str, output: str, every: int) -> None:
                     result = result, new, [row[0] for row in before if row not in after]
             line = f"{label} = {result}".replace(tree.top, "TOP")
             file.write(line.replace(f"b'{os.getpid()}'", "b'PID'") + "\n")
+    tree.open_up()
 
 
 if __name__ == "__main__":

@@ -18,12 +18,19 @@ from tests.conftest import missing
 from tests.transparency.both import LONG, environment
 
 HERE = Path(__file__).parent
-QUICK = ["test_genericpath", "test_stat", "test_fileio"]
+QUICK = ["test_genericpath", "test_fileio"]
 MODULES = [
     *("test_os", "test_posix", "test_posixpath", "test_pathlib", "test_shutil", "test_tempfile"),
     *("test_glob", "test_socket", "test_subprocess", "test_zipfile", "test_tarfile"),
     *("test_mailbox", "test_dbm_dumb", "test_selectors", "test_file", "test_largefile"),
-    *("test_filecmp", "test_fileinput", "test_linecache", "test_fnmatch", "test_netrc"),
+    *(
+        "test_stat",
+        "test_filecmp",
+        "test_fileinput",
+        "test_linecache",
+        "test_fnmatch",
+        "test_netrc",
+    ),
     *("test_socketserver", "test_httpservers", "test_ftplib", "test_poplib", "test_mmap"),
     *("test_zipimport", "test_py_compile", "test_compileall", "test_sqlite3", "test_gzip"),
     *(

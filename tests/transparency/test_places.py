@@ -44,3 +44,23 @@ def test_self(identity: Identity, tmp_path: Path) -> None:
 def test_file_without_a_name(identity: Identity, tmp_path: Path) -> None:
     """A file of O_TMPFILE gets a name by its descriptor, without a capability too."""
     _same(LINKED, identity, tmp_path)
+
+
+CLAIMED = """
+"$0" -I -S -c 'if True:
+    import os, socket, struct
+    one, two = socket.socketpair(socket.AF_UNIX)
+    def claim(*ids):
+        control = socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", *ids)
+        try: return one.sendmsg([b"x"], [control])
+        except OSError as error: return error.errno
+    own = os.getpid(), os.getuid(), os.getgid()
+    print(claim(*own), claim(own[0], 1234, own[2]), claim(*own[:2], 1234), claim(own[0], 0, 0))
+'
+"""
+
+
+@pytest.mark.parametrize("identity", ALL, ids=[identity.name for identity in ALL])
+def test_claimed_credentials(identity: Identity, tmp_path: Path) -> None:
+    """Nobody passes for somebody else by SCM_CREDENTIALS, though the supervisor could."""
+    _same(CLAIMED, identity, tmp_path)

@@ -33,6 +33,7 @@ from typing import Any, Final, TypeAlias
 
 from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
+from unotify.calls.messages import Control
 from unotify.errors import KernelError, Refused, TargetGone
 from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, check, syscall
 from unotify.kernel.abroad import Abroad
@@ -234,13 +235,20 @@ class Actor:
         return None if theirs == umask_of(my_status()) else theirs
 
 
+def _is_credentials(control: Control) -> bool:
+    return (control.level, control.kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+
+
 def _is_letter(act: Act, fds: Mapping[str, int]) -> bool:
-    """Whether *act* asks for nobody's rights: it sends on a unix socket, to no path.
+    """Whether *act* asks for nobody's rights: it sends on a unix socket, to no path, as itself.
 
     Then it need not be done in the target's user namespace, where nobody could say which
     process a message is from.
     """
-    if act.name != "sendmsg" or any(unix_path(message.address) for message in act.messages):
+    if act.name != "sendmsg" or any(
+        unix_path(message.address) or any(map(_is_credentials, message.controls))
+        for message in act.messages
+    ):
         return False
     return _is_unix(fds["fd"])
 
