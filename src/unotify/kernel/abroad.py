@@ -78,6 +78,7 @@ class _Helper:
         ours.settimeout(_PATIENCE)
         self.socket = ours
         self.lock = threading.Lock()
+        self.users = 0
         self.namespace = os.dup(namespace)  # so that its number is not given to another
         self.refusal = self._begin()
 
@@ -150,6 +151,22 @@ class Abroad:
     ) -> Outcome:
         """Do *act* for *thread*; see `unotify.kernel.acting.Actor.act`."""
         helper = self._helper(thread)
+        try:
+            return self._act(helper, thread, act, pins, fds, passed, wait)
+        finally:
+            with self._lock:
+                helper.users -= 1
+
+    def _act(
+        self,
+        helper: _Helper,
+        thread: Any,
+        act: Act,
+        pins: Mapping[str, Pin],
+        fds: Mapping[str, int],
+        passed: Mapping[int, int],
+        wait: Waiting,
+    ) -> Outcome:
         place = thread.place
         starts: dict[str, int] = {"proc": thread.home.directory, "root": place.root}
         dirfds = {-100} | {spot.dirfd for spot in act.spots.values() if spot.dirfd >= 0}
@@ -243,6 +260,7 @@ class Abroad:
             if helper is None or helper.process.poll() is not None:
                 return None
             self._helpers.move_to_end(key)
+            helper.users += 1
             return helper
 
     def _started(self, key: _Key, namespace: int) -> _Helper:
@@ -253,7 +271,12 @@ class Abroad:
             dead = self._helpers.pop(key, None)
             if dead is not None:
                 left.append(dead)
+            # Whoever went there before it had ids is needed no more.
+            for other in [each for each in self._helpers if each[:2] == key[:2]]:
+                if not key[2] and not self._helpers[other].users:
+                    left.append(self._helpers.pop(other))
             self._helpers[key] = helper
+            helper.users += 1
             while len(self._helpers) > _MOST:
                 left.append(self._helpers.popitem(last=False)[1])
         for each in left:
@@ -269,9 +292,10 @@ class Abroad:
         for each in left:
             each.close()
 
-    def close(self) -> None:
-        """End all of them."""
+    def rest(self) -> None:
+        """End those that nobody uses."""
         with self._lock:
-            helpers, self._helpers = self._helpers, OrderedDict()
-        for helper in helpers.values():
+            idle = [key for key, helper in self._helpers.items() if not helper.users]
+            helpers = [self._helpers.pop(key) for key in idle]
+        for helper in helpers:
             helper.close()

@@ -81,6 +81,10 @@ class Actor:
         # Whoever has no capability may look into nobody but its equals (M3).
         return os.geteuid() == 0 or bool(Rights.parse(self._own).effective)
 
+    def rest(self) -> None:
+        """End the processes that acted in other user namespaces, but for those that do now."""
+        self._abroad.rest()
+
     def act(self, thread: Any, act: Act, pins: Mapping[str, Pin]) -> Outcome:
         """Do *act* for *thread*.
 
@@ -159,7 +163,7 @@ class Actor:
         return pin(place, spot)
 
     def _is_abroad(self, thread: Any) -> bool:
-        return bool(thread.user_namespace() != self._home and thread.has_ids())
+        return bool(thread.user_namespace() != self._home)
 
     def _others(self, thread: Any) -> Rights | None:
         """The target's rights; ``None``: they are our own."""

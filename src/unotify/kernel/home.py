@@ -72,6 +72,7 @@ class Homes:
     def __init__(self) -> None:
         # Each step is one operation of the dictionary, so there is no lock.
         self._free: dict[Tid, Home] = {}
+        self._resting = False
 
     def take(self, tid: Tid) -> Home:
         """The home of *tid*; whoever asks gives it back.
@@ -80,6 +81,7 @@ class Homes:
             TargetGone: There is no such thread.
             KernelError: We may not look into it.
         """
+        self._resting = False
         kept = self._free.pop(tid, None)
         if kept is not None:
             try:
@@ -90,6 +92,9 @@ class Homes:
 
     def give(self, home: Home) -> None:
         """Put *home* back; the oldest ones are closed."""
+        if self._resting:
+            home.close()
+            return
         other = self._free.pop(home.tid, None)
         if other is not None:
             other.close()
@@ -101,8 +106,9 @@ class Homes:
                 return  # somebody else was quicker
             oldest.close()
 
-    def close(self) -> None:
-        """Close all that nobody uses."""
+    def rest(self) -> None:
+        """Close all, and what is given back later, until one is taken again."""
+        self._resting = True
         while self._free:
             try:
                 self._free.popitem()[1].close()

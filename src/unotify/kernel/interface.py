@@ -336,6 +336,9 @@ class Kernel(Protocol):
     def poller(self) -> Poller:
         """A new poller; whoever asks closes it."""
 
+    def rest(self) -> None:
+        """Free what is kept for targets: for now there are none."""
+
     def memory_file(self, data: bytes, *, sealed: bool) -> Any:
         """A file in memory with *data*, to be closed by the caller; *sealed*: only to be read."""
 

@@ -98,6 +98,13 @@ class LinuxKernel:
         """A new poller; close it when done."""
         return LinuxPoller()
 
+    def rest(self) -> None:
+        """Free what is kept for targets: for now there are none."""
+        self._homes.rest()
+        actor = self.__dict__.get("actor")
+        if actor is not None:
+            actor.rest()
+
     def memory_file(self, data: bytes, *, sealed: bool) -> IO[bytes]:
         """A file in memory with *data*, at its start; *sealed*: nobody can ever write to it.
 

@@ -30,7 +30,7 @@ from unotify.kernel.acts import Outcome, number
 from unotify.kernel.blocking import Waiting
 from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
-from unotify.kernel.walking import NO_MAGICLINKS, openat2, same
+from unotify.kernel.walking import NO_MAGICLINKS, openat2
 
 __all__ = ["CHROOT", "SENDER", "Sender", "execute_on_socket"]
 
@@ -235,7 +235,9 @@ def _means_the_same(place: Place, path: bytes, pinned: Pin) -> bool:
     if found < 0:
         return False
     try:
-        return same(found, pinned.fd)
+        # By whichever mount: the socket is made in that directory. Nothing in /proc is ours here.
+        ours, theirs = os.fstat(found), os.fstat(pinned.fd)
+        return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
     finally:
         os.close(found)
 

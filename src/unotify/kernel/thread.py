@@ -317,11 +317,6 @@ class LinuxThread:
         """What ``/proc/PID/ns/user`` links to; as long as it waits it enters no other."""
         return self.home.user_namespace
 
-    def has_ids(self) -> bool:
-        """Whether its user namespace has any: a new one has none until somebody says which."""
-        self._require_open()
-        return self._checked(all(_proc(self.tid, f"{kind}_map") for kind in ("uid", "gid")))
-
     def is_alike(self) -> bool:
         """Whether it is in our control group, and our network and IPC namespaces."""
         self._require_open()

@@ -139,6 +139,7 @@ class Readers:
         if known is not None:
             source.listener.close()
             if not self.sources:
+                self._kernel.rest()
                 self.on_drained()
 
     def spare(self, source: Source, exchange: Exchange) -> None:

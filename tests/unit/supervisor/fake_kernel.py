@@ -456,6 +456,7 @@ class FakeKernel:
         """What paths resolve to, where that is not the path itself."""
         self.resolved: list[tuple[bytes, int, bool, bool]] = []
         self.killed: list[int] = []
+        self.rests = 0
         self.contents: list[tuple[bytes, bool]] = []
         """Files in memory that were asked for."""
         self.acts: list[tuple[Act, Mapping[str, Any]]] = []
@@ -485,6 +486,9 @@ class FakeKernel:
     def poller(self) -> FakePoller:
         self.pollers.append(FakePoller(self))
         return self.pollers[-1]
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def memory_file(self, data: bytes, *, sealed: bool) -> IO[bytes]:
         self.contents.append((data, sealed))
