@@ -59,7 +59,6 @@ class Interrupter:
     def __init__(self) -> None:
         self._entries: dict[object, _Entry] = {}
         self._lock = threading.Lock()
-        self._wanted = threading.Event()
         self._watch: threading.Thread | None = None
         self._signal = 0
         self._busy = False
@@ -122,27 +121,30 @@ class Interrupter:
         with self._lock:
             self._busy = True
             if self._watch is None:
-                self._signal = _quiet_signal()
+                self._signal = self._signal or _quiet_signal()
                 self._watch = threading.Thread(target=self._run, name="unotify-watch", daemon=True)
                 self._watch.start()
-        self._wanted.set()
 
     def _run(self) -> None:
-        while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            quiet = 0
-            while quiet < _QUIET:
-                time.sleep(_TICK)
-                quiet = 0 if self._entries else quiet + 1
-                late = self._late()
-                self._mark(late)
-                for entry in late:
-                    if entry.surplus or not _is_wanted(entry):
-                        self._end(entry)
+        quiet = 0
+        while quiet < _QUIET or not self._ends():
+            time.sleep(_TICK)
+            quiet = 0 if self._entries else quiet + 1
+            late = self._late()
+            self._mark(late)
+            for entry in late:
+                if entry.surplus or not _is_wanted(entry):
+                    self._end(entry)
+
+    def _ends(self) -> bool:
+        """Whether the watch is over; who comes afterwards rings for another one."""
+        with self._lock:
             self._busy = False
-            if self._entries:
-                self._wanted.set()
+            if self._entries:  # of somebody who has seen that it was busy
+                self._busy = True
+                return False
+            self._watch = None
+            return True
 
     def _mark(self, late: list[_Entry]) -> None:
         """Choose what is above the bound."""
