@@ -315,7 +315,7 @@ def test_full_descriptor_table() -> None:
 
         before = open_fds()
         # Four are free, wherever there are gaps between those that are open.
-        free = [fd for fd in range(len(before) + 5) if fd not in before]
+        free = [fd for fd in range(len(before) + 5) if str(fd) not in before]
         resource.setrlimit(resource.RLIMIT_NOFILE, (free[4], 4096))
         with pytest.raises(OSError, match=r"[Tt]oo many|no free descr") as caught:
             spawn(notify("getppid"), ["true"])
