@@ -49,6 +49,8 @@ def require_sane(call: Call, act: str) -> None:
     Raises:
         Refused: As the kernel would.
     """
+    if act not in _CHECKED:
+        return
     flags = _register(call, "flags")
     if flags & ~_FLAGS.get(act, flags):
         raise Refused(f"flags {flags:#x} of {call.call_name}", errno=errno.EINVAL)
@@ -117,3 +119,5 @@ _MORE: Final[dict[str, Callable[[Call, int], None]]] = {
     "listxattr": _xattr,
     "removexattr": _xattr,
 }
+
+_CHECKED: Final = _FLAGS.keys() | _MORE.keys()
