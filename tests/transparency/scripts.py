@@ -91,7 +91,7 @@ CP: Final = (
     _TREE
     + r"""
 cp -a tree same; cp -r tree plain; cp -aL tree/a/link followed; cp --sparse=always tree/a/b/zeros sparse
-cp -al tree linked; cp -as "$PWD/tree" symbolic; cp -u tree/a/f1 plain/a/f1; cp -b tree/a/f2 plain/a/f1
+cp -al tree linked; cp -rs "$PWD/tree" symbolic; cp -u tree/a/f1 plain/a/f1; cp -b tree/a/f2 plain/a/f1
 cp --parents tree/a/f3 empty 2>&1 || :; mkdir empty; cp --parents tree/a/f3 empty; cp tree empty 2>&1 || :
 diff -r tree/a/b same/a/b; mv same renamed; rm -rf plain; chmod -R go-rwx renamed
 """
