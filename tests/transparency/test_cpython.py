@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -56,7 +57,9 @@ def _has_tests(python: str) -> bool:
     command = [python, "-I", "-c", "import test.test_os, test.support"]
     if shutil.which(python) is None:
         return False
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    with TemporaryDirectory() as place:  # they try what names a file there may have
+        done = subprocess.run(command, cwd=place, check=False, capture_output=True)
+    return done.returncode == 0
 
 
 def outcomes(module: str, place: Path, *, performed: bool) -> dict[str, Any]:
