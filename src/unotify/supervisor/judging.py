@@ -71,8 +71,9 @@ class Judgement:
     dry_run: bool = False
 
     def __str__(self) -> str:
-        by = "no rule" if self.rule is None else f"rule {self.rule}"
-        return f"{self.verdict} by {by}"
+        if self.rule is None:
+            return f"{self.verdict} by no rule"
+        return f"{self.verdict} by {'rule ' if self.rule.name else ''}{self.rule}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -372,6 +372,16 @@ def test_judgements_are_told(rig: Rig) -> None:
     ]
 
 
+def test_a_judgement_by_a_rule_without_a_name_reads_well(rig: Rig) -> None:
+    """It tells where the rule is, and says once that it is one."""
+    supervisor = rig.supervise(policy=policy(rule("getpid", fail(errno.EIO), register(0, 1))))
+    watch = Judgements()
+    supervisor.add_instrument(watch)
+    supervisor.on(Getpid)(lambda call: None)
+    rig.ask("getpid", 1)
+    assert [str(seen).split(":")[0] for seen in watch.seen] == ["fail EIO by the rule at policy"]
+
+
 def test_dry_run_lets_all_go_on(rig: Rig) -> None:
     """It tells what would be, and where; handlers and verbs are not asked, nobody dies."""
     shadowed(rig)
