@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import NOBODY
 from tests.kernel.acting_support import policy_of, python, supervised
+from unotify.kernel.rights import my_status, umask_of
 
 ATTEMPT = """
 import errno, os, socket
@@ -86,6 +87,23 @@ def test_as_supervisor(place: Path) -> None:
     with supervised(AS_SUPERVISOR) as (supervisor, _):
         assert python(supervisor, code).strip() == "root"
     assert (place / "made").stat().st_uid == 0
+
+
+def test_as_supervisor_lends_the_umask_too(place: Path) -> None:
+    """A socket that is bound gets its mode by the supervisor's umask, as a directory does."""
+    code = f"""{DROP}
+os.chdir({str(place)!r})
+os.umask(0o077)
+os.mkdir("made")
+socket.socket(socket.AF_UNIX).bind("bound")"""
+    with supervised(policy_of('{ perform = { as = "supervisor" } }', "mkdir mkdirat bind")) as (
+        supervisor,
+        notes,
+    ):
+        python(supervisor, code)
+        assert notes.faults == []
+    modes = {name: (place / name).stat().st_mode & 0o777 for name in ("made", "bound")}
+    assert modes["bound"] == modes["made"] == 0o777 & ~umask_of(my_status())
 
 
 def test_the_real_ids_of_access(place: Path) -> None:

@@ -3,8 +3,8 @@
 Theory of operation. Three questions decide where an act happens.
 
 - Is the target in our user namespace? If not its ids and capabilities mean something else here,
-  and a process of its namespace acts (`unotify.kernel.abroad`). As long as such a namespace is new
-  and has no ids its capabilities are good for nothing, so it is acted here, without them.
+  and a process of its namespace acts (`unotify.kernel.abroad`). A message on a unix socket that
+  asks for nobody's rights is sent from here all the same, for we can say who it is from.
 - May it do what we may? A supervisor with privileges takes on the target's
   (`unotify.kernel.rights`), in whatever thread it is.
 - Does the act make a file, and is the target's umask another than ours? A umask belongs to
@@ -12,8 +12,9 @@ Theory of operation. Three questions decide where an act happens.
   needs a current directory.
 
 Everything of the target is opened before rights are changed, and the target asked after that
-whether it still waits (P8). Nothing here is remembered from one call to the next: credentials,
-root and directory may change between two calls of one thread.
+whether it still waits (P8). Credentials, root and directory may change between two calls of one
+thread, so they are looked up for each. What is kept is the target's directory in ``/proc``
+(`unotify.kernel.home`) and the processes in other namespaces, until the last target has gone.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ class Actor:
         if act.name == "bind":
             if not isinstance(address, bytes) or unix_path(address) is None:
                 return None
-            return umask_of(thread.status())
+            return umask_of(my_status() if act.as_supervisor else thread.status())
         if not act.creates or act.as_supervisor:
             return None
         theirs = umask_of(thread.status())
