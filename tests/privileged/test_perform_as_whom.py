@@ -174,6 +174,21 @@ def test_in_a_mount_namespace(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("uid", [0, NOBODY])
+def test_in_a_user_namespace_without_ids(place: Path, uid: int) -> None:
+    """A program there has its ids from before, and none of the capabilities that exec took."""
+    code = """umask 022; mkdir made; cat group; mknod device b 7 99 2>/dev/null
+chown 1 made 2>/dev/null; echo *"""
+    command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--groups=12345", *unshare("--user")]
+    with supervised(PERFORM) as (supervisor, notes):
+        done = supervisor.run(
+            [*command, "sh", "-c", code], cwd=place, capture_output=True, text=True, check=False
+        )
+        assert (done.stdout, done.stderr, notes.faults) == ("groupgroup made root\n", "", [])
+    status = (place / "made").stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (uid, 0o755)
+
+
 def test_in_a_user_namespace(place: Path) -> None:
     """A process there acts: ids are those of the namespace, and its root is nobody outside."""
     code = f"""{ENTER}

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import Outcome, execute, number
 from unotify.kernel.packing import pack_outcome, unpack_act
 from unotify.kernel.pinning import Pin, Place
-from unotify.kernel.rights import Rights, become, mine, settle, taken_on
+from unotify.kernel.rights import Rights, become, limited, mine, settle, taken_on
 from unotify.kernel.socketing import CHROOT, execute_on_socket
 
 __all__ = ["main"]
@@ -144,9 +144,7 @@ def _done(
             act.values["flags"] = (act.values["flags"] or 0) | 0x200  # AT_EACCESS
         place.fsuid = theirs.fsuid
         os.umask(umask)
-        # In a namespace without ids nobody can take on any; ours are the target's then.
-        more = CHROOT if act.name == "bind" else 0
-        with nullcontext() if theirs.key == ours.key else taken_on(theirs, ours, more=more):
+        with _acting_as(theirs, ours, more=CHROOT if act.name == "bind" else 0):
             if act.name in _SOCKETS:
                 outcome = execute_on_socket(
                     act, place, given, passed, None, own_cwd=True, wait=_waiting(answer)
@@ -161,6 +159,15 @@ def _done(
     return pack_outcome(outcome), outcome.fd
 
 
+def _acting_as(theirs: Rights, ours: Rights, *, more: int) -> AbstractContextManager[None]:
+    if theirs.key == ours.key:
+        return nullcontext()
+    if theirs.key[:-1] == ours.key[:-1]:
+        # In a namespace without ids nobody can take on any; ours are the target's then.
+        return limited(theirs.effective | more, ours)
+    return taken_on(theirs, ours, more=more)
+
+
 def _rights(proc: int) -> Rights:
     fd = os.open("status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
@@ -171,12 +178,23 @@ def _rights(proc: int) -> Rights:
 
 def _without_strangers(theirs: Rights, ours: Rights) -> Rights:
     """*theirs* without groups that have no number here: they could be anybody's."""
-    with open("/proc/self/setgroups") as asked:
-        if asked.read().strip() == "deny":
-            return replace(theirs, groups=ours.groups)
+    if _groups_stay():
+        return replace(theirs, groups=ours.groups)
     with open("/proc/sys/kernel/overflowgid") as file:
         overflow = int(file.read())
     return replace(theirs, groups=tuple(gid for gid in theirs.groups if gid != overflow))
+
+
+def _groups_stay() -> bool:
+    """Whether nobody here can change groups; ours are the target's as far as they count."""
+    with open("/proc/self/setgroups") as asked:
+        if asked.read().strip() == "deny":
+            return True
+    for kind in ("uid", "gid"):
+        with open(f"/proc/self/{kind}_map") as table:
+            if not table.read():
+                return True  # then we had the target's groups before we came
+    return False
 
 
 def _waiting(answer: int) -> Callable[[Callable[[], int]], int]:

@@ -37,6 +37,7 @@ __all__ = [
     "CAP_SYS_ADMIN",
     "Rights",
     "become",
+    "limited",
     "mine",
     "my_status",
     "same_rights",
@@ -175,6 +176,31 @@ def taken_on(theirs: Rights, ours: Rights, *, more: int = 0) -> Iterator[None]:
         yield
     finally:
         _back(ours, groups=theirs.groups != ours.groups)
+
+
+@contextmanager
+def limited(effective: int, ours: Rights) -> Iterator[None]:
+    """Act with no more than *effective* in this thread, and with the ids that it has.
+
+    That is all there is to take on where ids are the same, and all that can be where a user
+    namespace has none: not even one's own can be set there.
+    """
+    try:
+        _set_effective(effective & ours.permitted, ours.permitted)
+        yield
+    finally:
+        _back_to_capabilities(ours)
+
+
+def _back_to_capabilities(ours: Rights) -> None:
+    try:
+        _set_effective(ours.effective, ours.permitted)
+        low, high = _capabilities()
+        back = low[0] | high[0] << 32 == ours.effective
+    except BaseException:
+        back = False
+    if not back:
+        os.abort()
 
 
 def _take(theirs: Rights, ours: Rights, more: int) -> None:
