@@ -228,26 +228,23 @@ class Engine:
         return self.decided(source, call, answer, step.name, started)
 
     def install(self, source: Source, call: Call, reply: InstallFd, started: int) -> None:
-        """Answer with a descriptor, for the one reader that leads and without any table."""
-        counters = self.leader_counters
+        """Answer with a descriptor, for a reader that led when it began; no table has the call."""
+        counters = self.counters
         bucket = ((perf_counter_ns() - started) // 1000).bit_length()
-        counters.buckets[bucket] += 1
+        with self.lock:
+            counters.buckets[bucket] += 1
+        taken = refused = False
         try:
             taken = deliver(source, call.exchange, reply)
         except Exception:
-            counters.buckets[bucket] -= 1
+            refused = True
             raise
         finally:
+            if not taken:
+                with self.lock:
+                    counters.buckets[bucket] -= 1
+                    counters.gone += not refused
             dispose(reply, call)
-        if not taken:
-            counters.buckets[bucket] -= 1
-            counters.gone += 1
-
-    def serve_next(self, source: Source, exchange: Exchange) -> None:
-        """Forget *exchange*, which is answered; serve calls that waited for it."""
-        _, follower = self._claim(source, exchange)
-        if follower is not None:
-            self.serve(*follower)
 
     def failed(
         self, source: Source, call: Call, error: BaseException, handler: str, started: int

@@ -367,18 +367,19 @@ class Readers:
             error = raised
         leading = self._finish_turn(turn)
         if leading and type(reply) is InstallFd and type(reply.fd) is int:
-            # Waits until the target has run, so it is a turn of its own, for others to take over.
-            turn = self._begin_turn((source, exchange))
+            # Waits until the target has run, so it is a turn of its own, in which others may take
+            # the lead; but none may answer in our place, so it stays unknown to them.
+            turn = self._begin_turn(None)
             try:
                 engine.install(source, call, reply, started)
             except Exception as refused:
                 error = refused
             leading = self._finish_turn(turn)
             if error is None:
-                if not leading:
-                    engine.serve_next(source, exchange)
                 return leading
             reply = None
+            if not leading:
+                source.protocol.begin(exchange)
         elif leading and type(reply) in _PLAIN:
             # Counted before the target can go on, and look.
             counters = engine.leader_counters
