@@ -22,7 +22,7 @@ from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import Outcome, execute, number
 from unotify.kernel.packing import pack_outcome, unpack_act
 from unotify.kernel.pinning import Pin, Place
-from unotify.kernel.rights import Rights, become, limited, mine, settle, taken_on
+from unotify.kernel.rights import become, limited, mine, read_status, settle, taken_on, Rights
 from unotify.kernel.socketing import CHROOT, execute_on_socket
 
 __all__ = ["main"]
@@ -171,7 +171,7 @@ def _acting_as(theirs: Rights, ours: Rights, *, more: int) -> AbstractContextMan
 def _rights(proc: int) -> Rights:
     fd = os.open("status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
-        return Rights.parse(os.read(fd, 8192))
+        return Rights.parse(read_status(fd))
     finally:
         os.close(fd)
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from unotify.abi.types import Tid
 from unotify.errors import KernelError, TargetGone
+from unotify.kernel.rights import read_status
 
 __all__ = ["Home", "Homes"]
 
@@ -47,6 +48,8 @@ class Home:
             if not os.path.exists("/proc/self"):
                 raise KernelError(errno.ENOENT, "open(2)", "/proc is not mounted") from None
             raise TargetGone(f"thread {tid} has ended") from None
+        except OSError as error:
+            raise KernelError(error.errno or errno.EACCES, "open(2)", f"/proc/{tid}") from error
 
     @classmethod
     def of(cls, tid: Tid) -> Home:
@@ -57,7 +60,7 @@ class Home:
         """Read ``status``; raises `OSError` if the task has ended."""
         if self._status < 0:
             self._status = os.open("status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
-        return os.pread(self._status, 8192, 0)
+        return read_status(self._status)
 
     def close(self) -> None:
         """Close its descriptors."""
@@ -79,7 +82,7 @@ class Homes:
 
         Raises:
             TargetGone: There is no such thread.
-            KernelError: We may not look into it.
+            KernelError: We may not look into it, or no descriptors are left.
         """
         self._resting = False
         kept = self._free.pop(tid, None)

@@ -40,6 +40,7 @@ __all__ = [
     "limited",
     "mine",
     "my_status",
+    "read_status",
     "same_rights",
     "settle",
     "taken_on",
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 _CAPS: Final = 2 * len("\nCapPrm:\t0123456789abcdef")
+_USUAL: Final = 8192
+_LONGEST: Final = 1 << 20
 _KEEP: Final = -1
 _CAP_VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _HEADER: Final = struct.pack("=Ii", _CAP_VERSION, 0)
@@ -133,9 +136,16 @@ def my_status() -> bytes:
     """Read ``/proc/thread-self/status``."""
     fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(fd, 8192)
+        return read_status(fd)
     finally:
         os.close(fd)
+
+
+def read_status(fd: int) -> bytes:
+    """All of the ``status`` file that *fd* is open on, of one moment."""
+    status = os.pread(fd, _USUAL, 0)
+    # Of somebody in very many groups it is longer; 65536 are the most.
+    return status if len(status) < _USUAL else os.pread(fd, _LONGEST, 0)
 
 
 def same_rights(one: bytes, other: bytes) -> bool:

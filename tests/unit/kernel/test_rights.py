@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from tempfile import TemporaryFile
+from threading import get_native_id
 
 import pytest
 
-from unotify.kernel.rights import Rights, mine
+from unotify.kernel.rights import Rights, mine, my_status, read_status, same_rights, umask_of
 
 STATUS = b"""Name:\tuid: 0
 Umask:\t0027
@@ -83,3 +86,59 @@ def test_mine() -> None:
         (os.getuid(), os.getgid()),
     )
     assert sorted(found.groups) == sorted(os.getgroups())
+
+
+def test_the_same_rights() -> None:
+    """Ids, groups and capabilities decide; a name, a umask, a process or what is inherited not."""
+    for old, new in (
+        (b"uid: 0", b"Uid:"),
+        (b"0027", b"0022"),
+        (b"Tgid:\t77", b"Tgid:\t78"),
+        (b"FDSize:\t64", b"FDSize:\t256"),
+        (b"NStgid:\t77\t3", b"NStgid:\t78"),
+        (b"CapInh:\t0000000000000000", b"CapInh:\t0000000000000001"),
+        (b"NoNewPrivs:\t1", b"NoNewPrivs:\t0"),
+    ):
+        assert STATUS.count(old) == 1
+        assert same_rights(STATUS, STATUS.replace(old, new))
+    for old, new in (
+        *((b"Uid:\t1\t2\t3\t4", b"Uid:\t" + ids) for ids in (b"9\t2\t3\t4", b"1\t2\t3\t9")),
+        (b"Gid:\t5\t6\t7\t8", b"Gid:\t5\t6\t9\t8"),
+        (b"10 11 ", b"10 "),
+        (b"CapPrm:\t000001", b"CapPrm:\t000000"),
+        (b"CapEff:\t0000000000200000", b"CapEff:\t0000000000200001"),
+    ):
+        assert STATUS.count(old) == 1
+        assert not same_rights(STATUS, STATUS.replace(old, new))
+
+
+def test_the_same_rights_as_mine() -> None:
+    """What the system tells of this thread has all that is compared."""
+    assert same_rights(my_status(), my_status())
+    assert not same_rights(my_status(), STATUS)
+
+
+def test_the_umask() -> None:
+    """It is told in octal."""
+    assert umask_of(STATUS) == Rights.parse(STATUS).umask == 0o027
+    before = os.umask(0o013)
+    try:
+        assert umask_of(my_status()) == 0o013
+    finally:
+        os.umask(before)
+
+
+def test_a_status_is_of_this_thread() -> None:
+    """Credentials belong to a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        status, number = pool.submit(lambda: (my_status(), get_native_id())).result()
+    assert b"\nPid:\t%d\n" % number in status
+
+
+@pytest.mark.parametrize("length", [0, 100, 8191, 8192, 8193, 700_000])
+def test_a_status_of_any_length(length: int) -> None:
+    """Who is in very many groups has a long one, of which nothing is left out."""
+    with TemporaryFile() as file:
+        file.write(b"x" * length)
+        file.flush()
+        assert read_status(file.fileno()) == b"x" * length
