@@ -151,13 +151,19 @@ class LinuxThread:
         Raises:
             TargetGone: It does not wait any more.
         """
-        owes, self._owes = self._owes, None
-        if owes and not self._waits():
+        if not self._paid():
             raise self._gone()
 
     def forget(self) -> None:
-        """Ask at once again from now on; what was looked at since `defer` is not used."""
-        self._owes = None
+        """Ask at once again from now on; what was looked at since `defer` was not used."""
+        self._paid()
+
+    def _paid(self) -> bool:
+        owes, self._owes = self._owes, None
+        if not owes or self._waits():
+            return True
+        self.close()  # what was looked at may be somebody else's
+        return False
 
     @property
     def closed(self) -> bool:
@@ -167,8 +173,8 @@ class LinuxThread:
     @property
     def tgid(self) -> int:
         """The process it belongs to, as seen from here."""
+        self._require_open()
         if not self._tgid:
-            self._require_open()
             self._tgid = self._checked(_tgid(self.tid))
         return self._tgid
 
@@ -271,21 +277,32 @@ class LinuxThread:
         if self._home is None:
             self._require_open()
             actor = self._actor
-            self._home = Home.of(self.tid) if actor is None else actor.homes.take(self.tid)
+            home = Home.of(self.tid) if actor is None else actor.homes.take(self.tid)
             if not self._still_valid():
+                self._leave(home)
                 raise self._gone()
+            self._home = home
         return self._home
+
+    def _leave(self, home: Home) -> None:
+        if self._actor is None:
+            home.close()
+        else:
+            self._actor.homes.give(home)
 
     def status(self) -> bytes:
         """What ``/proc/TID/status`` tells; read once, for as long as it waits that holds."""
         if not self._status:
             try:
                 self._status = self._checked(self.home.status())
+            except (FileNotFoundError, ProcessLookupError):
+                raise TargetGone(f"thread {self.tid} has ended") from None
             except OSError as error:
                 if isinstance(error, KernelError):
                     raise
-                raise TargetGone(f"thread {self.tid} has ended") from None
+                raise _unseen(error, self.tid, "status") from error
             if b"\nUmask:" not in self._status:
+                self._status = b""
                 raise self._gone()  # whoever exits has lost it already
         return self._status
 
@@ -424,12 +441,10 @@ class LinuxThread:
         pidfd, self._pidfd = self._pidfd, -2
         if pidfd >= 0:
             os.close(pidfd)
+        self._status = b""
         home, self._home = self._home, None
         if home is not None:
-            if self._actor is None:
-                home.close()
-            else:
-                self._actor.homes.give(home)
+            self._leave(home)
         if self._place is not None:
             self._place.close()
             self._place = None

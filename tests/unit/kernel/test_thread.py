@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import gc
 import os
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from unotify.abi.types import Tid
-from unotify.calls.lookups import Spot
+from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.errors import KernelError, TargetGone
 from unotify.kernel import thread as module
 from unotify.kernel._libc import SYS_PIDFD_GETFD, SYS_PIDFD_OPEN, SYS_PIDFD_SEND_SIGNAL
+from unotify.kernel.home import Home, Homes
 from unotify.kernel.thread import PIDFD_THREAD, LinuxThread
 
 ME = Tid(os.getpid())
@@ -284,3 +285,152 @@ def test_rights_of_who_exits() -> None:
             thread.rights()
     finally:
         os.waitpid(pid, 0)
+
+
+class Notification:
+    """Whether it waits, as the test says; counts who asks."""
+
+    def __init__(self) -> None:
+        self.waits = True
+        self.asked = 0
+
+    def __call__(self) -> bool:
+        """Ask."""
+        self.asked += 1
+        return self.waits
+
+
+def test_one_question_for_several_looks() -> None:
+    """P8: after `defer` it is asked once, at `settle`, and after each look from then on."""
+    notification = Notification()
+    with LinuxThread(ME, notification) as thread:
+        thread.defer()
+        thread.defer()
+        thread.comm()
+        thread.rights()
+        assert thread.place.root >= 0
+        assert notification.asked == 0
+        thread.settle()
+        assert notification.asked == 1
+        thread.settle()
+        assert notification.asked == 1
+        thread.comm()
+        assert notification.asked == 2
+
+
+def test_nothing_was_looked_at() -> None:
+    """Then there is nothing to ask about."""
+    notification = Notification()
+    with LinuxThread(ME, notification) as thread:
+        thread.defer()
+        thread.settle()
+        thread.defer()
+        thread.forget()
+        assert notification.asked == 0
+        thread.comm()
+        assert notification.asked == 1
+
+
+LOOKS = [
+    LinuxThread.status,
+    LinuxThread.rights,
+    LinuxThread.user_namespace,
+    LinuxThread.fileno,
+    lambda thread: thread.tgid,
+    lambda thread: thread.home.directory,
+    lambda thread: thread.place.root,
+    lambda thread: thread.place.start(AT_FDCWD),
+]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("end", [LinuxThread.settle, LinuxThread.forget])
+def test_what_was_somebody_elses_is_not_kept(
+    look: Callable[[LinuxThread], object], end: Callable[[LinuxThread], None]
+) -> None:
+    """P8: what was looked at since `defer` of a thread that had gone by then is told to nobody."""
+    notification = Notification()
+    with LinuxThread(ME, notification) as thread:
+        thread.defer()
+        look(thread)
+        notification.waits = False
+        with suppress(TargetGone):
+            end(thread)
+        with pytest.raises(TargetGone):
+            look(thread)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nor_is_what_was_found_too_late(look: Callable[[LinuxThread], object]) -> None:
+    """P8: a second look finds as little as the first."""
+    notification = Notification()
+    notification.waits = False
+    with LinuxThread(ME, notification) as thread:
+        for _ in range(2):
+            with pytest.raises(TargetGone):
+                look(thread)
+
+
+def test_what_was_looked_at_stays_if_it_waits() -> None:
+    """A look whose act was refused has held a descriptor, and who acts again gets the same."""
+    notification = Notification()
+    reading, writing = os.pipe()
+    try:
+        with LinuxThread(ME, notification) as thread:
+            thread.fd_kind(reading)
+            thread.defer()
+            held = thread.place.held(reading)
+            thread.rights()
+            thread.forget()
+            assert thread.place.held(reading) == held is not None
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_the_status_is_read_once() -> None:
+    """It is that of the call: for as long as it waits, its thread changes nothing."""
+    with LinuxThread(ME, Waits()) as thread:
+        status = thread.status()
+        before = os.umask(0o017)
+        os.umask(before)
+        assert thread.status() is status
+
+
+@pytest.mark.parametrize("number", [errno.ESRCH, errno.ENOENT, errno.EMFILE, errno.EACCES])
+def test_a_status_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Whose task has ended has gone; all else is our trouble."""
+
+    def fail(_: Home) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Home, "status", fail)
+    with LinuxThread(ME, Waits()) as thread:
+        if number in (errno.ESRCH, errno.ENOENT):
+            with pytest.raises(TargetGone):
+                thread.status()
+        else:
+            with pytest.raises(KernelError) as caught:
+                thread.status()
+            assert caught.value.errno == number
+
+
+class Keeper:
+    """Stands for who acts: it has homes, and does nothing."""
+
+    def __init__(self) -> None:
+        self.homes = Homes()
+
+
+def test_a_home_is_given_back() -> None:
+    """When the call is over the next one of that thread has it; also of one that had gone."""
+    keeper = Keeper()
+    notification = Notification()
+    with LinuxThread(ME, notification, actor=keeper) as thread:  # type: ignore[arg-type]
+        home = thread.home
+    notification.waits = False
+    with LinuxThread(ME, notification, actor=keeper) as thread:  # type: ignore[arg-type]
+        with pytest.raises(TargetGone):
+            _ = thread.home
+    assert keeper.homes.take(ME) is home
+    home.close()
