@@ -277,8 +277,10 @@ class Abroad:
                     left.append(self._helpers.pop(other))
             self._helpers[key] = helper
             helper.users += 1
-            while len(self._helpers) > _MOST:
-                left.append(self._helpers.popitem(last=False)[1])
+            # Of those that act now there may be more, for a while.
+            for other in [known for known, each in self._helpers.items() if not each.users]:
+                if len(self._helpers) > _MOST:
+                    left.append(self._helpers.pop(other))
         for each in left:
             each.close()
         return helper
