@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from tests.unit.calls.fake_memory import make_call
+from tests.unit.calls.fake_memory import FakeCaller, make_call
+from unotify.abi import tables
+from unotify.abi.arch import Arch
 from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot, spot_of
 from unotify.errors import BadAddress, NotExpressible
 
@@ -123,3 +125,80 @@ def test_what_is_no_path() -> None:
     """A string that is not looked up has no spot."""
     with pytest.raises(NotExpressible, match="mount fstype is not a path"):
         spot("mount", 0, 0, PATH, argument="fstype")
+
+
+OPENS = {
+    # O_NOFOLLOW, O_CREAT, O_EXCL
+    Arch.X86_64: (0o400000, 0o100, 0o200),
+    Arch.I386: (0o400000, 0o100, 0o200),
+    Arch.ARM: (0o100000, 0o100, 0o200),
+    Arch.AARCH64: (0o100000, 0o100, 0o200),
+    Arch.PPC64LE: (0o100000, 0o100, 0o200),
+    Arch.MIPS: (0o400000, 0x100, 0x400),
+    Arch.MIPSEL64: (0o400000, 0x100, 0x400),
+    Arch.PARISC: (0o200, 0o400, 0o2000),
+}
+
+
+@pytest.mark.parametrize(
+    ("arch", "name"),
+    [(a, n) for a in OPENS for n in ("open", "openat") if tables.number(n, a) is not None],
+)
+def test_opens_of_an_architecture(arch: Arch, name: str) -> None:
+    """The bits that keep a link from being followed are those of the call's own ABI."""
+    nofollow, creat, excl = OPENS[arch]
+    others = 0xFFFFFFFF & ~(nofollow | creat | excl)
+    for flags, follow in (
+        (0, True),
+        (others, True),
+        (nofollow, False),
+        (others | nofollow, False),
+        (creat, True),
+        (excl, True),
+        (creat | excl, False),
+        (creat | excl | nofollow, False),
+        (0xF << 32, True),
+    ):
+        args = (PATH, flags) if name == "open" else (3, PATH, flags)
+        call = make_call(name, *args, arch=arch, memory={PATH: b"a\0"})
+        assert spot_of(call, "path") == Spot(b"a", 3 if name == "openat" else CWD, follow)
+
+
+@pytest.mark.parametrize("first", ["spot", "path", "look"])
+def test_a_path_is_read_once(first: str) -> None:
+    """Whichever way it is asked for first: what was decided about is what is looked up."""
+    caller = FakeCaller({PATH: b"a/b\0"})
+    call = make_call("openat", CWD, PATH, 0, caller=caller)
+    if first == "spot":
+        assert spot_of(call, "path").path == b"a/b"
+    elif first == "path":
+        assert bytes(call.path) == b"a/b"
+    else:
+        call.describe()
+    assert call.exchange.memory_read is (first != "look")
+    caller.pieces[PATH] = b"other\0"
+    assert bytes(call.path) == spot_of(call, "path").path == b"a/b"
+    assert len(caller.reads) == 1
+    assert call.exchange.memory_read
+
+
+def test_two_paths_of_a_call() -> None:
+    """Each has a copy of its own."""
+    caller = FakeCaller({PATH: b"a\0", HOW: b"b\0"})
+    call = make_call("rename", PATH, HOW, caller=caller)
+    assert [spot_of(call, name).path for name in ("oldpath", "newpath")] == [b"a", b"b"]
+    assert [spot_of(call, name).path for name in ("newpath", "oldpath")] == [b"b", b"a"]
+    assert len(caller.reads) == 2
+
+
+def test_no_path_is_marked_too() -> None:
+    """Whether there is a path decides, as what it is would."""
+    call = make_call("utimensat", 3, 0, 0, 0)
+    assert spot_of(call, "path") == Spot(b"", 3, empty=True)
+    assert call.exchange.memory_read
+    assert call.path is None
+    call = make_call("open", 0)
+    with pytest.raises(BadAddress):
+        spot_of(call, "path")
+    assert call.exchange.memory_read
+    assert call.copies == {}
