@@ -18,22 +18,19 @@ plainest exchanges, which nobody but the leader knows of; it comes here with
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from unotify.abi.types import Tid
 from unotify.calls import Call
-from unotify.errors import KernelError, LocalProtocolError, TargetGone
+from unotify.errors import LocalProtocolError, TargetGone
 from unotify.kernel.interface import Kernel, Listener
 from unotify.protocol import (
-    Content,
     Continue,
     Exchange,
     Fail,
@@ -42,7 +39,7 @@ from unotify.protocol import (
     Reply,
     Return,
 )
-from unotify.protocol.codec import pad_response
+from unotify.supervisor.delivering import deliver, dispose, free
 from unotify.supervisor.faults import fault_of, refusal_of, require_reply
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instruments
@@ -505,64 +502,6 @@ class Engine:
             self.counters.gone += len(exchanges)
         for held in helds:
             free(held.call)
-
-
-def deliver(source: Source, exchange: Exchange, reply: Reply) -> bool:
-    """Send *reply*, a descriptor in two steps (A14); False if nobody was there to take it."""
-    if isinstance(reply, InstallFd) and isinstance(reply.fd, Content):
-        with source.kernel.memory_file(reply.fd.data, sealed=reply.fd.sealed) as file:
-            return deliver(source, exchange, replace(reply, fd=file.fileno()))
-    listener = source.listener
-    if isinstance(reply, InstallFd):
-        request = exchange.install(reply)
-        try:
-            number = listener.add_fd(request.id, request.fd, at=request.at, cloexec=request.cloexec)
-        except TargetGone:
-            exchange.vanish()
-            return False
-        except KernelError as error:
-            if error.errno == errno.EBADF and request.at is None:
-                raise  # A5: our own descriptor is closed or O_PATH; the handler must know
-            # EMFILE, EBADF: its own limits (A7); it hears of them as from any open().
-            response = exchange.answer(Fail(error.errno or errno.EPERM))
-        else:
-            response = exchange.installed(number if reply.result is None else reply.result)
-    else:
-        response = exchange.answer(reply)
-    try:
-        taken = listener.send(pad_response(response, listener.sizes))
-    except Exception:
-        exchange.refused()
-        raise
-    if not taken:
-        exchange.vanish()
-    return taken
-
-
-def dispose(reply: Reply, call: Call) -> None:
-    """Free what a call has used: a descriptor that was handed over, the opened target."""
-    if isinstance(reply, InstallFd) and reply.owned:
-        try:
-            close_owned(reply)
-        except Exception:
-            _log.exception("the descriptor of %r could not be closed", reply)
-    free(call)
-
-
-def free(call: Call) -> None:
-    """Close what *call* has opened of its target."""
-    if call.opened is not None:
-        call.opened.close()
-
-
-def close_owned(reply: InstallFd) -> None:
-    """Close the descriptor of an owned `InstallFd`."""
-    if isinstance(reply.fd, int):
-        os.close(reply.fd)
-    else:
-        close = getattr(reply.fd, "close", None)
-        if close is not None:
-            close()
 
 
 def _after(start: int, seconds: float) -> int:
