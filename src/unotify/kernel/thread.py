@@ -21,7 +21,6 @@ import signal
 import stat
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
@@ -35,6 +34,7 @@ from unotify.kernel._libc import (
     check,
     syscall,
 )
+from unotify.kernel.entries import entry, link, listed, process_of, status_fields, unseen
 from unotify.kernel.home import Home, Homes
 from unotify.kernel.memory import LinuxMemory
 from unotify.kernel.pinning import Pin, Place, pin, seen_from
@@ -63,7 +63,7 @@ def open_pidfd(tid: Tid) -> int:
     fd = syscall(SYS_PIDFD_OPEN, tid, PIDFD_THREAD)
     if fd == -errno.EINVAL:
         # Before 6.9: only thread group leaders have one (P6).
-        fd = syscall(SYS_PIDFD_OPEN, _tgid(tid), 0)
+        fd = syscall(SYS_PIDFD_OPEN, process_of(tid), 0)
     if fd == -errno.ESRCH:
         raise TargetGone(f"thread {tid} has ended")
     return check(fd, "pidfd_open(2)")
@@ -175,35 +175,35 @@ class LinuxThread:
         """The process it belongs to, as seen from here."""
         self._require_open()
         if not self._tgid:
-            self._tgid = self._checked(_tgid(self.tid))
+            self._tgid = self._checked(process_of(self.tid))
         return self._tgid
 
     def comm(self) -> str:
         """Its name, up to 15 characters that it may choose freely."""
         self._require_open()
-        return self._checked(_proc(self.tid, "comm").decode("utf-8", "backslashreplace")[:-1])
+        return self._checked(entry(self.tid, "comm").decode("utf-8", "backslashreplace")[:-1])
 
     def ids(self) -> tuple[int, int]:
         """Its effective user and group id, as our user namespace numbers them."""
         self._require_open()
-        status = _status(self.tid)
+        status = status_fields(self.tid)
         return self._checked((int(status[b"Uid"].split()[1]), int(status[b"Gid"].split()[1])))
 
     def started(self) -> int:
         """When its process started, in clock ticks: with `tgid`, a name that is not reused."""
         # The name, in parentheses, may have spaces and more of them.
-        after = _proc(self.tgid, "stat").rpartition(b")")[2].split()
+        after = entry(self.tgid, "stat").rpartition(b")")[2].split()
         return self._checked(int(after[19]))
 
     def exe(self) -> str:
         """The path of the program that it runs, as seen from here."""
         self._require_open()
-        return self._checked(_link(self.tid, "exe"))
+        return self._checked(link(self.tid, "exe"))
 
     def cgroup(self) -> str:
         """Its path in the unified hierarchy of cgroups; empty without one."""
         self._require_open()
-        lines = _proc(self.tid, "cgroup").splitlines()
+        lines = entry(self.tid, "cgroup").splitlines()
         found = next((line[3:] for line in lines if line.startswith(b"0::")), b"")
         return self._checked(os.fsdecode(found))
 
@@ -300,7 +300,7 @@ class LinuxThread:
             except OSError as error:
                 if isinstance(error, KernelError):
                     raise
-                raise _unseen(error, self.tid, "status") from error
+                raise unseen(error, self.tid, "status") from error
             if b"\nUmask:" not in self._status:
                 self._status = b""
                 raise self._gone()  # whoever exits has lost it already
@@ -313,20 +313,20 @@ class LinuxThread:
     def argv(self) -> tuple[bytes, ...]:
         """The arguments of its program, which it may rewrite."""
         self._require_open()
-        return self._checked(tuple(_proc(self.tid, "cmdline").split(b"\0")[:-1]))
+        return self._checked(tuple(entry(self.tid, "cmdline").split(b"\0")[:-1]))
 
     def namespaces(self) -> dict[str, int]:
         """The inode numbers of its namespaces, by their kind: ``user``, ``mnt``, ``pid`` ..."""
         self._require_open()
-        kinds = [kind for kind in _listed(f"/proc/{self.tid}/ns") if "_" not in kind]
-        links = {kind: _link(self.tid, f"ns/{kind}") for kind in kinds}
+        kinds = [kind for kind in listed(f"/proc/{self.tid}/ns") if "_" not in kind]
+        links = {kind: link(self.tid, f"ns/{kind}") for kind in kinds}
         return self._checked({kind: int(link[len(kind) + 2 : -1]) for kind, link in links.items()})
 
     def directory(self, name: str) -> str:
         """Its ``cwd`` as seen from its root, or its ``root`` as seen from ours."""
         if name == "root":
             self._require_open()
-            return self._checked(_link(self.tid, "root"))
+            return self._checked(link(self.tid, "root"))
         place = self.place
         return self._checked(os.fsdecode(seen_from(place.root, place.start(AT_FDCWD))))
 
@@ -344,9 +344,9 @@ class LinuxThread:
             return False
 
     def _is_alike(self) -> bool:
-        tables = [_proc(tid, "cgroup") for tid in (self.tid, os.getpid())]
+        tables = [entry(tid, "cgroup") for tid in (self.tid, os.getpid())]
         spaces = [
-            [_link(t, f"ns/{kind}") for kind in _KINDS_OF_OPENER] for t in (self.tid, os.getpid())
+            [link(t, f"ns/{kind}") for kind in _KINDS_OF_OPENER] for t in (self.tid, os.getpid())
         ]
         return tables[0] == tables[1] and spaces[0] == spaces[1]
 
@@ -354,7 +354,7 @@ class LinuxThread:
         """How large it may make a file; -1 for no limit."""
         self._require_open()
         # In /proc/PID/limits all may read it; prlimit(2) wants more rights than the target has.
-        lines = _proc(self.tid, "limits").splitlines()
+        lines = entry(self.tid, "limits").splitlines()
         word = next(line.split()[3] for line in lines if line.startswith(b"Max file size"))
         return self._checked(int(word) if word.isdigit() else -1)
 
@@ -365,13 +365,13 @@ class LinuxThread:
     def id_map(self, kind: str) -> bytes:
         """The ``uid`` or ``gid`` map of its user namespace; empty until that was written."""
         self._require_open()
-        return self._checked(_proc(self.tid, f"{kind}_map"))
+        return self._checked(entry(self.tid, f"{kind}_map"))
 
     def fd_flags(self, fd: int) -> int:
         """The flags of its descriptor *fd*, O_CLOEXEC among them; -1 if it has none."""
         self._require_open()
         try:
-            info = _proc(self.tid, f"fdinfo/{fd}")
+            info = entry(self.tid, f"fdinfo/{fd}")
         except TargetGone:
             return self._checked(-1)
         line = next(line for line in info.splitlines() if line.startswith(b"flags:"))
@@ -384,7 +384,7 @@ class LinuxThread:
         except (FileNotFoundError, ProcessLookupError):
             raise TargetGone(f"thread {self.tid} has ended") from None
         except OSError as error:
-            raise _unseen(error, self.tid, name) from error
+            raise unseen(error, self.tid, name) from error
         if not self._still_valid():
             os.close(fd)
             raise self._gone()
@@ -474,7 +474,7 @@ class LinuxThread:
         # Of a read that is stalled the notification may be over.
         if not self._tgid:
             try:
-                self._tgid = _tgid(self.tid)
+                self._tgid = process_of(self.tid)
             except TargetGone:
                 return 0
         return self._tgid
@@ -492,31 +492,6 @@ class LinuxThread:
         return TargetGone(f"thread {self.tid} does not wait for this call any more")
 
 
-def _proc(tid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{tid}/{name}").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        if not Path("/proc/self").exists():
-            raise KernelError(errno.ENOENT, "open(2)", "/proc is not mounted") from None
-        raise TargetGone(f"thread {tid} has ended") from None
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except (FileNotFoundError, ProcessLookupError):
-        raise TargetGone(f"{directory} has gone") from None
-
-
-def _status(tid: int) -> dict[bytes, bytes]:
-    lines = _proc(tid, "status").splitlines()
-    return {name: value for name, _, value in (line.partition(b":") for line in lines)}
-
-
-def _tgid(tid: int) -> int:
-    return int(_status(tid)[b"Tgid"])
-
-
 _KINDS_OF_OPENER: Final = ("net", "ipc")
 
 _KINDS: Final = {
@@ -531,21 +506,3 @@ _KINDS: Final = {
 
 def _path(fd: int) -> str:
     return os.readlink(f"/proc/thread-self/fd/{fd}")
-
-
-def _link(tid: int, name: str) -> str:
-    try:
-        return os.readlink(f"/proc/{tid}/{name}")
-    except (FileNotFoundError, ProcessLookupError):
-        raise TargetGone(f"thread {tid} has ended") from None
-    except OSError as error:
-        raise _unseen(error, tid, name) from error
-
-
-def _unseen(error: OSError, tid: int, name: str) -> KernelError:
-    return KernelError(
-        error.errno or errno.EACCES,
-        "readlink(2)",
-        f"no look at /proc/{tid}/{name}: {error.strerror}",
-        hint="it takes ptrace rights over the target",
-    )
