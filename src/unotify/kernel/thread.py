@@ -203,7 +203,7 @@ class LinuxThread:
     def cgroup(self) -> str:
         """Its path in the unified hierarchy of cgroups; empty without one."""
         self._require_open()
-        lines = entry(self.tid, "cgroup").splitlines()
+        lines = entry(self.tid, "cgroup").split(b"\n")  # a name may have a \r
         found = next((line[3:] for line in lines if line.startswith(b"0::")), b"")
         return self._checked(os.fsdecode(found))
 

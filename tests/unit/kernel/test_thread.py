@@ -434,3 +434,11 @@ def test_a_home_is_given_back() -> None:
             _ = thread.home
     assert keeper.homes.take(ME) is home
     home.close()
+
+
+def test_a_control_group_with_an_odd_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may make one chooses its name; that ends where the line does, and not before."""
+    table = b"4:cpu:/x\n0::/allowed\r0::/y\x0b\x0c\n"
+    monkeypatch.setattr(module, "entry", lambda *_: table)
+    with LinuxThread(ME, Waits()) as thread:
+        assert thread.cgroup() == "/allowed\r0::/y\x0b\x0c"
