@@ -19,24 +19,23 @@ from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD
 from unotify.errors import Error, KernelError, Refused, TargetError
 from unotify.kernel._libc import check, syscall
-from unotify.kernel.acts import Outcome, execute, number
+from unotify.kernel.acts import Outcome, execute, number, of_effective
 from unotify.kernel.packing import pack_outcome, unpack_act
 from unotify.kernel.pinning import Pin, Place
-from unotify.kernel.rights import become, limited, mine, read_status, settle, taken_on, Rights
-from unotify.kernel.socketing import CHROOT, execute_on_socket
+from unotify.kernel.rights import Rights, become, limited, mine, read_status, settle, taken_on
+from unotify.kernel.socketing import CHROOT, SOCKETS, execute_on_socket
 
 __all__ = ["main"]
 
 _CLONE_NEWUSER: Final = 0x10000000
 _MOST_FDS: Final = 253
-_SOCKETS: Final = frozenset({"connect", "bind", "sendmsg"})
 _TICK: Final = 0.1
 
 
 class _Place(Place):
     """A place whose descriptors came with the request."""
 
-    __slots__ = ("_root", "_starts", "_tgid_told")
+    __slots__ = ("_root", "_starts")
 
     def __init__(self, tid: Tid, tgid: int, root: int, starts: dict[int, int]) -> None:
         super().__init__(tid, lambda: tgid)
@@ -141,11 +140,11 @@ def _done(
         umask = theirs.umask
         if act.real_ids:
             theirs = theirs.of_real_ids()
-            act.values["flags"] = (act.values["flags"] or 0) | 0x200  # AT_EACCESS
+            act = of_effective(act)
         place.fsuid = theirs.fsuid
         os.umask(umask)
         with _acting_as(theirs, ours, more=CHROOT if act.name == "bind" else 0):
-            if act.name in _SOCKETS:
+            if act.name in SOCKETS:
                 outcome = execute_on_socket(
                     act, place, given, passed, None, own_cwd=True, wait=_waiting(answer)
                 )

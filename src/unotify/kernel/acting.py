@@ -33,12 +33,12 @@ from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from unotify.calls.acts import Act
-from unotify.calls.lookups import Spot
+from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.calls.messages import Control
 from unotify.errors import KernelError, Refused, TargetGone
 from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, check, syscall
 from unotify.kernel.abroad import Abroad
-from unotify.kernel.acts import Outcome, execute, number
+from unotify.kernel.acts import Outcome, execute, number, of_effective
 from unotify.kernel.blocking import Interrupter, Waiting
 from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import (
@@ -51,12 +51,11 @@ from unotify.kernel.rights import (
     taken_on,
     umask_of,
 )
-from unotify.kernel.socketing import CHROOT, SENDER, Sender, execute_on_socket, unix_path
+from unotify.kernel.socketing import CHROOT, SENDER, SOCKETS, Sender, execute_on_socket, unix_path
 
 __all__ = ["Actor"]
 
 _CLONE_FS: Final = 0x200
-_SOCKETS: Final = frozenset({"connect", "bind", "sendmsg"})
 _REST: Final = 5.0
 
 
@@ -194,10 +193,10 @@ class Actor:
                     theirs = theirs.of_real_ids()
         if act.real_ids:
             # Whoever acts has the rights that were asked about as its effective ones.
-            act = replace(act, real_ids=False, values={**act.values, **_effective(act)})
+            act = of_effective(act)
 
         def work(wait: Waiting, own_cwd: bool) -> Outcome:
-            if act.name in _SOCKETS:
+            if act.name in SOCKETS:
                 return execute_on_socket(
                     act, place, fds, passed, sender, own_cwd=own_cwd, wait=wait
                 )
@@ -258,10 +257,6 @@ def _is_letter(act: Act, fds: Mapping[str, int]) -> bool:
     return _is_unix(fds["fd"])
 
 
-def _effective(act: Act) -> dict[str, int]:
-    return {"flags": int(act.values["flags"] or 0) | 0x200}  # AT_EACCESS
-
-
 def _sender(act: Act, thread: Any, fd: int, theirs: Rights, ours: Rights) -> Sender | None:
     if act.name != "sendmsg" or ours.permitted & SENDER != SENDER or not _is_unix(fd):
         return None
@@ -286,9 +281,9 @@ def _is_unix(fd: int) -> bool:
 def _prepare(place: Place, act: Act) -> None:
     for spot in act.spots.values():
         place.prepare(spot)
-    if act.name in _SOCKETS:
+    if act.name in SOCKETS:
         place.root  # noqa: B018 - opened
-        place.start(-100)
+        place.start(AT_FDCWD)
 
 
 def _stolen(stack: ExitStack, thread: Any, fd: int) -> int:

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -23,13 +24,14 @@ from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.kernel._libc import NATIVE, syscall
 from unotify.kernel.blocking import Waiting
 from unotify.kernel.ourselves import depends_on_opener, forbids, is_proc
-from unotify.kernel.pinning import Pin, Place, below, pin, reach
+from unotify.kernel.pinning import Pin, Place, below, path_of, pin, reach
 from unotify.kernel.walking import NO_SYMLINKS, innermost_ids, openat2
 
-__all__ = ["Outcome", "execute", "number"]
+__all__ = ["Outcome", "execute", "number", "of_effective"]
 
-AT_EMPTY_PATH: Final = 0x1000
-AT_SYMLINK_FOLLOW: Final = 0x400
+_AT_EMPTY_PATH: Final = 0x1000
+_AT_SYMLINK_FOLLOW: Final = 0x400
+_AT_EACCESS: Final = 0x200
 _TTY: Final = os.makedev(5, 0)
 
 
@@ -51,6 +53,12 @@ class Outcome(NamedTuple):
 def number(call: str) -> int:
     """The number of *call* on this machine; -1 if it has none, which is ENOSYS."""
     return tables.numbers(NATIVE).get(call, -1)
+
+
+def of_effective(act: Act) -> Act:
+    """access(2) asked as of effective ids: whoever acts has the real ones as those."""
+    flags = int(act.values["flags"] or 0) | _AT_EACCESS
+    return replace(act, real_ids=False, values={**act.values, "flags": flags})
 
 
 def execute(
@@ -151,8 +159,8 @@ def _named(act: Act, argument: str, pinned: Pin, *, at: bool) -> tuple[int, byte
         return AT_FDCWD, b"/proc/thread-self/fd/%d" % pinned.fd, 0
     if act.name == "linkat":
         # AT_EMPTY_PATH wants a capability, or who opened the descriptor; following a link does not.
-        return AT_FDCWD, b"/proc/thread-self/fd/%d" % pinned.fd, AT_SYMLINK_FOLLOW
-    return pinned.fd, b"", AT_EMPTY_PATH if act.name != "readlinkat" else 0
+        return AT_FDCWD, b"/proc/thread-self/fd/%d" % pinned.fd, _AT_SYMLINK_FOLLOW
+    return pinned.fd, b"", _AT_EMPTY_PATH if act.name != "readlinkat" else 0
 
 
 def _written(spec: model.CallSpec, name: str, size: int, buffer: Any, value: int) -> bytes:
@@ -177,7 +185,7 @@ def _link_read(act: Act, place: Place, pinned: Pin, buffer: Any, value: int) -> 
 
 def _told(place: Place, link: int) -> bytes | None:
     """What a link of procfs says to the target, if that is not what it says to us."""
-    name = _path(link).rpartition(b"/")[2]
+    name = path_of(link).rpartition(b"/")[2]
     try:
         text = os.readlink(b"", dir_fd=link)
     except FileNotFoundError:
@@ -188,16 +196,12 @@ def _told(place: Place, link: int) -> bytes | None:
     else:
         if text.startswith(b"/"):
             # Of a file: the path from the root of whoever asks.
-            return below(_path(place.root), text)
+            return below(path_of(place.root), text)
         ours = b"%d" % os.getpid()
         if text != ours and not text.startswith(ours + b"/task/"):
             return None
         tgid, tid = place.tgid, int(place.tid)
     return {b"self": b"%d" % tgid, b"thread-self": b"%d/task/%d" % (tgid, tid)}.get(name)
-
-
-def _path(fd: int) -> bytes:
-    return os.readlink(b"/proc/thread-self/fd/%d" % fd)
 
 
 # -- open ---------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from unotify.kernel.walking import (
     same,
 )
 
-__all__ = ["Pin", "Place", "below", "pin", "reach", "resolve", "seen_from"]
+__all__ = ["Pin", "Place", "below", "path_of", "pin", "reach", "resolve", "seen_from"]
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _RETRIES: Final = 4
@@ -166,7 +166,7 @@ class Place:
     def _open(self, name: str, flags: int) -> int:
         fd = self._opened.get(name)
         if fd is None:
-            fd = open_of(self.tid, name, flags, home=self._home)
+            fd = _open_of(self.tid, name, flags, home=self._home)
             if not self._still_valid():
                 os.close(fd)
                 raise TargetGone(f"thread {self.tid} does not wait for this call any more")
@@ -232,7 +232,7 @@ def pin(place: Place, spot: Spot) -> Pin:
         KernelError: We may not look into the thread.
     """
     if not spot.path and not spot.empty:
-        raise refusal(spot, errno.ENOENT)
+        raise _refusal(spot, errno.ENOENT)
     if spot.parent:
         return _pin_name(place, spot)
     flags = os.O_PATH | os.O_CLOEXEC | (0 if spot.follow else os.O_NOFOLLOW)
@@ -241,7 +241,7 @@ def pin(place: Place, spot: Spot) -> Pin:
         return Pin(fd, b"", place.root)
     if fd is None or fd == -errno.ENOENT:  # the last part may be a name to be made
         return _walked(place, spot)
-    raise refusal(spot, -fd)
+    raise _refusal(spot, -fd)
 
 
 def _pin_name(place: Place, spot: Spot) -> Pin:
@@ -254,7 +254,7 @@ def _pin_name(place: Place, spot: Spot) -> Pin:
     if fd is None:
         return _walked(place, spot)
     if fd < 0:
-        raise refusal(spot, -fd)
+        raise _refusal(spot, -fd)
     return Pin(fd, name + spot.path[len(path) :][:1], place.root)
 
 
@@ -272,13 +272,13 @@ def _walked(place: Place, spot: Spot) -> Pin:
     except OSError as error:
         if isinstance(error, KernelError):
             raise
-        raise refusal(spot, error.errno or errno.EIO) from None
+        raise _refusal(spot, error.errno or errno.EIO) from None
     finally:
         walk.close()
         os.close(top)
 
 
-def refusal(spot: Spot, number: int) -> Refused:
+def _refusal(spot: Spot, number: int) -> Refused:
     """What the target is told of a path that leads nowhere."""
     return Refused(f"{os.fsdecode(spot.path)}: {os.strerror(number)}", errno=number)
 
@@ -306,7 +306,7 @@ def resolve(tid: Tid, tgid: int, spot: Spot) -> str:
 
 def seen_from(root: int, fd: int) -> bytes:
     """The path of *fd* as it is seen from the directory *root*."""
-    base, path = _path(root), _path(fd)
+    base, path = path_of(root), path_of(fd)
     if not path.startswith(b"/"):
         return path
     found = below(base, path)
@@ -322,7 +322,7 @@ def below(base: bytes, path: bytes) -> bytes | None:
     return path[len(base) :] if path.startswith(base + b"/") else None
 
 
-def open_of(tid: Tid, name: str, flags: int, *, home: int | None = None) -> int:
+def _open_of(tid: Tid, name: str, flags: int, *, home: int | None = None) -> int:
     """Open ``/proc/TID/name``, by a descriptor of that directory if there is one.
 
     Raises:
@@ -349,5 +349,6 @@ def open_of(tid: Tid, name: str, flags: int, *, home: int | None = None) -> int:
         ) from error
 
 
-def _path(fd: int) -> bytes:
+def path_of(fd: int) -> bytes:
+    """What our descriptor *fd* is open on, as ``/proc`` says."""
     return os.readlink(b"/proc/thread-self/fd/%d" % fd)

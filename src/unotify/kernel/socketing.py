@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from unotify.calls.acts import Act
-from unotify.calls.lookups import Spot
+from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.calls.messages import Control, Message
 from unotify.errors import Refused
 from unotify.kernel._libc import syscall
@@ -32,7 +32,7 @@ from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 from unotify.kernel.walking import NO_MAGICLINKS, openat2
 
-__all__ = ["CHROOT", "SENDER", "Sender", "execute_on_socket"]
+__all__ = ["CHROOT", "SENDER", "SOCKETS", "Sender", "execute_on_socket", "unix_path"]
 
 _AF: Final = struct.Struct("=H")
 _SOL_SOCKET: Final = 1
@@ -49,6 +49,10 @@ SENDER: Final = CAP_SYS_ADMIN | CAP_SETUID | CAP_SETGID
 
 CHROOT: Final = 1 << 18
 """CAP_SYS_CHROOT: what it takes to bind to a path as seen from another root."""
+
+
+SOCKETS: Final = frozenset({"connect", "bind", "sendmsg"})
+"""Acts that are done here."""
 
 
 class Sender(NamedTuple):
@@ -210,7 +214,7 @@ def _standing(place: Place) -> Iterator[bool]:
     and all of us with it.
     """
     shared = place.shares_root()
-    start, root = place.start(-100), place.root
+    start, root = place.start(AT_FDCWD), place.root
     home = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     moved = False
     try:
@@ -231,7 +235,7 @@ def _means_the_same(place: Place, path: bytes, pinned: Pin) -> bool:
     """Whether *path* leads us where it leads the target: not through ``/proc/self``."""
     head, slash, _ = path.rstrip(b"/").rpartition(b"/")
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-    found = openat2(place.start(-100), head + slash or b".", flags, 0, NO_MAGICLINKS)
+    found = openat2(place.start(AT_FDCWD), head + slash or b".", flags, 0, NO_MAGICLINKS)
     if found < 0:
         return False
     try:

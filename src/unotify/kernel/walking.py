@@ -28,7 +28,17 @@ from unotify.calls.lookups import Spot
 from unotify.kernel._libc import SYS_PIDFD_OPEN, libc
 from unotify.kernel.ourselves import PROC_ROOT_INO, is_proc, require_foreign
 
-__all__ = ["Walk", "innermost_ids", "openat2", "same"]
+__all__ = [
+    "BENEATH",
+    "IN_ROOT",
+    "NO_MAGICLINKS",
+    "NO_SYMLINKS",
+    "NO_XDEV",
+    "Walk",
+    "innermost_ids",
+    "openat2",
+    "same",
+]
 
 _SYS_OPENAT2: Final = SYS_PIDFD_OPEN + 3
 
