@@ -29,6 +29,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Final, TypeAlias
 
 from unotify.calls.acts import Act
@@ -56,30 +57,24 @@ _Key: TypeAlias = tuple[int, int, str]
 
 class _Helper:
     def __init__(self, namespace: int, ids: str) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    "-c",
-                    _START,
-                    str(theirs.fileno()),
-                    str(namespace),
-                    ids,
-                ],
-                env={"UNOTIFY_PATH": _OURS},
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), namespace),
-                # Ours mean something there too, as groups without a number.
-                extra_groups=[] if os.geteuid() == 0 else None,
-            )
-        ours.settimeout(_PATIENCE)
-        self.socket = ours
+        try:
+            with ExitStack() as stack:
+                self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                stack.callback(self.socket.close)
+                with theirs:
+                    self.namespace = os.dup(namespace)  # so that its number is not given to another
+                    stack.callback(os.close, self.namespace)
+                    self.process = _process(theirs.fileno(), namespace, ids)
+                stack.pop_all()
+        except OSError as error:
+            raise KernelError(
+                error.errno or errno.EAGAIN,
+                "fork(2)",
+                f"no process for the user namespace of the target: {error.strerror}",
+            ) from error
+        self.socket.settimeout(_PATIENCE)
         self.lock = threading.Lock()
         self.users = 0
-        self.namespace = os.dup(namespace)  # so that its number is not given to another
         self.refusal = self._begin()
 
     def _begin(self) -> int:
@@ -106,6 +101,17 @@ _START: Final = (
     "from unotify.kernel.abroad_main import main; "
     "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
 )
+
+
+def _process(control: int, namespace: int, ids: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _START, str(control), str(namespace), ids],
+        env={"UNOTIFY_PATH": _OURS},
+        stdin=subprocess.DEVNULL,
+        pass_fds=(control, namespace),
+        # Ours mean something there too, as groups without a number.
+        extra_groups=[] if os.geteuid() == 0 else None,
+    )
 
 
 def _limits(thread: Any, act: Act) -> tuple[bool, int]:

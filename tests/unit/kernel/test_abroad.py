@@ -228,3 +228,21 @@ def test_a_namespace_that_cannot_be_entered(
         assert caught.value.errno == errno.EPERM
         assert [helper.closed for helper in FakeHelper.made] == [1] * count
     assert acts == []
+
+
+def test_one_that_cannot_be_started(
+    monkeypatch: pytest.MonkeyPatch, threads: list[FakeThread]
+) -> None:
+    """Without processes left it is an error that says so, and nothing stays open."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(module.subprocess, "Popen", fail)
+    before = len(os.listdir("/proc/self/fd"))
+    abroad = Abroad()
+    for _ in range(2):
+        with pytest.raises(KernelError, match="user namespace") as caught:
+            act(abroad, threads[0])
+        assert caught.value.errno == errno.EAGAIN
+    assert len(os.listdir("/proc/self/fd")) == before
