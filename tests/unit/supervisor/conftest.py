@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.supervisor.rig import Rig
+from tests.unit.supervisor.rig import Rig, is_open
 
 
 @pytest.fixture(name="rig", params=["threads", "embedded"])
@@ -29,3 +30,12 @@ def _embedded() -> Iterator[Rig]:
     rig = Rig(True)
     yield rig
     rig.close()
+
+
+@pytest.fixture(name="fd")
+def _fd() -> Iterator[int]:
+    """A descriptor that the test owns no more once it is closed."""
+    fd = os.eventfd(0)
+    yield fd
+    if is_open(fd):
+        os.close(fd)

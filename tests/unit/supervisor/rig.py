@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.unit.supervisor.fake_kernel import FakeKernel, FakeListener, Pending,
 from unotify.protocol import PlainReply
 from unotify.supervisor import Supervisor
 
-__all__ = ["Rig"]
+__all__ = ["Rig", "is_open"]
 
 
 class Rig:
@@ -62,3 +63,12 @@ class Rig:
         until(lambda: all(thread.closed for thread in self.kernel.threads))
         until(lambda: all(poller.closed for poller in self.kernel.pollers))
         assert all(listener.closed for listener in self.kernel.listeners if listener.sent)
+
+
+def is_open(fd: int) -> bool:
+    """Whether *fd* is open here."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

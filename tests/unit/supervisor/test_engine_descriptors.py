@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.supervisor.rig import Rig
+from tests.unit.supervisor.rig import Rig, is_open
 from unotify.calls import Call, OpenAt
 from unotify.errors import KernelError
 from unotify.protocol import Fail, InstallFd, Return
@@ -31,24 +31,6 @@ class Descriptor:
 
     def close(self) -> None:
         self.closed += 1
-
-
-@pytest.fixture(name="fd")
-def _fd() -> Iterator[int]:
-    """A descriptor that the test owns no more once it is closed."""
-    fd = os.eventfd(0)
-    yield fd
-    if is_open(fd):
-        os.close(fd)
-
-
-def is_open(fd: int) -> bool:
-    """Whether *fd* is open here."""
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def test_install_is_addfd_then_send(rig: Rig) -> None:

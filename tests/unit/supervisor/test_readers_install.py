@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from threading import Event
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 import pytest
 
 from tests.unit.supervisor.fake_kernel import PATIENCE, until
-from tests.unit.supervisor.rig import Rig
+from tests.unit.supervisor.rig import Rig, is_open
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.calls import Getpid, Getppid, OpenAt
@@ -50,19 +49,6 @@ def _slow(request: pytest.FixtureRequest, threaded: Rig, fd: int) -> Iterator[Ad
     addfd = Addfd(threaded)
     yield addfd
     addfd.open.set()
-
-
-@pytest.fixture(name="fd")
-def _fd() -> Iterator[int]:
-    fd = os.eventfd(0)
-    yield fd
-    if is_open(fd):
-        os.close(fd)
-
-
-def is_open(fd: int) -> bool:
-    """Whether *fd* is open here."""
-    return os.path.exists(f"/proc/self/fd/{fd}")
 
 
 def numbers(rig: Rig) -> tuple[int, int, int]:
