@@ -13,7 +13,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
+import sys
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,6 +51,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Run a kernel test, skip it, or fail it for what is missing."""
+    if _failed:
+        _failed.clear()
+        _forget()
     if _room(item) in KERNEL:
         if os.environ.get("UNOTIFY_KERNEL_TESTS") == "0":
             pytest.skip("UNOTIFY_KERNEL_TESTS=0")
@@ -55,6 +61,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             missing(reason)
     if item.get_closest_marker("privileged") is not None:
         need_root()
+
+
+_failed: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note a test that failed, also one that is tried again."""
+    if report.outcome not in ("passed", "skipped"):
+        _failed.append(report.nodeid)
+
+
+def _forget() -> None:
+    # What a test that failed had open lives on in its traceback, and its end would be told as the
+    # fault of whatever test runs then.
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 def missing(reason: str) -> NoReturn:
