@@ -62,9 +62,11 @@ class Supervisor(_Supervisor):
         self._engine.on_watch = self._schedule
         self._loop.add_reader(self.fileno(), self.process_pending)
 
-    def _serve(self, listener: Listener, backlog: list[bytes], *, quiet: bool) -> None:
+    def _serve(
+        self, listener: Listener, backlog: list[bytes], *, quiet: bool, container: str | None
+    ) -> None:
         self._drained.clear()
-        super()._serve(listener, backlog, quiet=quiet)
+        super()._serve(listener, backlog, quiet=quiet, container=container)
 
     def _schedule(self) -> None:
         # Something is due some time: look then. Holds are released from the loop too.

@@ -248,6 +248,14 @@ class Thread(Protocol):
     def fd_flags(self, fd: int) -> int:
         """The flags of its descriptor *fd*, O_CLOEXEC among them; -1 if it has none."""
 
+    def around(self, container: str | None) -> Any:
+        """What surrounds it: a `unotify.kernel.surroundings.Surroundings`.
+
+        Args:
+            container: The user namespace that its container began in, as its link says; empty if
+                nobody told, ``None`` for ours.
+        """
+
     def kill(self) -> None:
         """Send SIGKILL to its process, and to no other."""
 

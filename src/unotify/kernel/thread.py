@@ -44,6 +44,7 @@ from unotify.kernel.stall import StallGuard
 if TYPE_CHECKING:
     from unotify.calls.acts import Act
     from unotify.kernel.acts import Outcome
+    from unotify.kernel.surroundings import Surroundings
 
 __all__ = ["PIDFD_THREAD", "LinuxThread", "open_pidfd"]
 
@@ -360,7 +361,18 @@ class LinuxThread:
 
     def open_user_namespace(self) -> int:
         """A descriptor of its user namespace, which is the caller's."""
-        return self._opened("ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        return self.open_namespace("user")
+
+    def open_namespace(self, kind: str) -> int:
+        """A descriptor of its namespace *kind*, which is the caller's."""
+        return self._opened(f"ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def around(self, container: str | None = "") -> Surroundings:
+        """Its container, namespaces and control groups; see there for *container*."""
+        from unotify.kernel.surroundings import Surroundings
+
+        self._require_open()
+        return Surroundings(self, container)
 
     def id_map(self, kind: str) -> bytes:
         """The ``uid`` or ``gid`` map of its user namespace; empty until that was written."""

@@ -60,13 +60,31 @@ FixedReply: TypeAlias = Return | Fail
 class Source:
     """One listener, what is under way on it, and the buffer it is received into."""
 
-    __slots__ = ("buffer", "kernel", "listener", "open_target", "protocol", "quiet", "response")
+    __slots__ = (
+        "buffer",
+        "container",
+        "kernel",
+        "listener",
+        "open_target",
+        "protocol",
+        "quiet",
+        "response",
+    )
 
-    def __init__(self, listener: Listener, kernel: Kernel, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        kernel: Kernel,
+        *,
+        quiet: bool = False,
+        container: str | None = "",
+    ) -> None:
         self.listener = listener
         self.kernel = kernel
         self.quiet = quiet
         """Whether only death ends a call once it was received (WAIT_KILLABLE_RECV)."""
+        self.container = container
+        """The user namespace that its programs began in; empty: unknown, None: ours."""
         self.protocol = ListenerProtocol()
         self.buffer = bytearray(listener.sizes.notif)
         self.response = bytearray(listener.sizes.response)
@@ -75,7 +93,9 @@ class Source:
 
     def _target(self, exchange: Exchange) -> Target:
         """The thread behind *exchange*."""
-        return Target(exchange, self.kernel, self.listener, quiet=self.quiet)
+        return Target(
+            exchange, self.kernel, self.listener, quiet=self.quiet, container=self.container
+        )
 
 
 Work: TypeAlias = tuple[Source, Exchange]

@@ -295,7 +295,7 @@ class Supervisor:
 
     def _adopt(self, spawned: Spawned) -> Any:
         quiet = FilterFlag.WAIT_KILLABLE_RECV in spawned.enforcement.flags
-        self._serve(spawned.listener, spawned.backlog, quiet=quiet)
+        self._serve(spawned.listener, spawned.backlog, quiet=quiet, container=None)
         return spawned.process
 
     def run(
@@ -337,7 +337,9 @@ class Supervisor:
             raise subprocess.CalledProcessError(code, process.args, stdout, stderr)
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)
 
-    def attach(self, listener: Listener, *, wait_killable: bool = False) -> None:
+    def attach(
+        self, listener: Listener, *, wait_killable: bool = False, container: str = ""
+    ) -> None:
         """Supervise whoever is behind *listener*; it belongs to the supervisor from now on.
 
         For listeners from a container runtime or another process. What this
@@ -347,6 +349,10 @@ class Supervisor:
             listener: The listener.
             wait_killable: Its filter was installed with WAIT_KILLABLE_RECV, which cannot be
                 asked of it: then answers may be written to the target's memory (M8).
+            container: The user namespace that its programs begin in, as
+                ``unotify.kernel.surroundings.user_namespace_of(pid)`` tells: a capability counts
+                for handlers if it is one in there. If nobody tells it is the owner of the
+                outermost pid namespace below the supervisor's own.
 
         Raises:
             Conflict: It belongs to a filter of this very process, which would
@@ -359,12 +365,14 @@ class Supervisor:
                 hint="start the target as another process, or supervise from one started before",
             )
         self._check_policies()
-        self._serve(listener, [], quiet=wait_killable)
+        self._serve(listener, [], quiet=wait_killable, container=container)
 
-    def _serve(self, listener: Listener, backlog: list[bytes], *, quiet: bool) -> None:
+    def _serve(
+        self, listener: Listener, backlog: list[bytes], *, quiet: bool, container: str | None
+    ) -> None:
         with suppress(Unsupported):  # only a scheduling hint (W3)
             listener.set_flags(ListenerFlag.SYNC_WAKE_UP)
-        source = Source(listener, self.kernel, quiet=quiet)
+        source = Source(listener, self.kernel, quiet=quiet, container=container)
         self._idle.clear()
         pending = [self._engine.admit(source, notification) for notification in backlog]
         self._readers.add(

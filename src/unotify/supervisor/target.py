@@ -37,15 +37,31 @@ class Target:
         tid: The thread's id here; 0 if it is not visible from here (P3).
     """
 
-    __slots__ = ("_exchange", "_kernel", "_listener", "_pins", "_quiet", "_thread", "tid")
+    __slots__ = (
+        "_container",
+        "_exchange",
+        "_kernel",
+        "_listener",
+        "_pins",
+        "_quiet",
+        "_thread",
+        "tid",
+    )
 
     def __init__(
-        self, exchange: Exchange, kernel: Kernel, listener: Listener, *, quiet: bool = False
+        self,
+        exchange: Exchange,
+        kernel: Kernel,
+        listener: Listener,
+        *,
+        quiet: bool = False,
+        container: str | None = "",
     ) -> None:
         self._exchange = exchange
         self._kernel = kernel
         self._listener = listener
         self._quiet = quiet
+        self._container = container
         self._thread: Thread | None = None
         self._pins: dict[str, Pinned] = {}
         self.tid: Tid = exchange.tid
@@ -184,6 +200,15 @@ class Target:
     def credentials(self) -> Any:
         """Its ids, groups, capabilities and umask: a `unotify.kernel.rights.Rights`."""
         return self._open().rights()
+
+    @property
+    def around(self) -> Any:
+        """Its container, namespaces and control groups: what handlers ask about.
+
+        A `unotify.kernel.surroundings.Surroundings`. It tells which capabilities the target has
+        in its container, and which process a number means that it gave.
+        """
+        return self._open().around(self._container)
 
     @property
     def umask(self) -> int:
