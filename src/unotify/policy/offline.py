@@ -166,7 +166,7 @@ class OfflineFacts:
         path = getattr(self.call, argument)
         if path is None or not path.is_absolute():
             raise Unanswered(f"what {argument} names is not given: it is relative")
-        return posixpath.normpath(str(path))
+        return posixpath.normpath("/" + str(path).lstrip("/"))
 
     def fd_kind(self, fd: int) -> str:
         """What was given as ``fd:N``."""

@@ -90,6 +90,8 @@ def test_facts() -> None:
     facts = OfflineFacts(call, {"uid": "5", "fd:3": "file:/x", "fd:4": "socket"})
     assert facts.uid == 5
     assert facts.resolved("path") == "/b"
+    twice = OfflineFacts(made("openat", "AT_FDCWD", "//a/b"), {})
+    assert twice.resolved("path") == "/a/b"
     assert (facts.fd_kind(3), facts.fd_path(3), facts.fd_kind(4)) == ("file", "/x", "socket")
     for ask in (lambda: facts.gid, lambda: facts.fd_path(4), lambda: facts.fd_kind(5)):
         with pytest.raises(Unanswered, match="not given"):

@@ -290,6 +290,11 @@ def test_addresses(where: str, address: Any, expected: bool) -> None:
         ('under(path, "/scratch")', "/scratchy/a", False),
         ('under(path, "/scratch")', "/scratch/../etc", False),
         ('under(path, "/")', "/anything", True),
+        # Linux knows no other root behind two slashes, which POSIX would let it have.
+        ('under(path, "/scratch")', "//scratch/a", True),
+        ('under(path, "/scratch")', "/.//scratch/./a", True),
+        ('under(path, "//scratch")', "/scratch/a", True),
+        ('under(path, "/")', "relative", False),
         ('glob(path, "/etc/*.conf")', "/etc/a.conf", True),
         ('glob(path, "/etc/*.conf")', "/etc/d/a.conf", False),
         ('glob(path, "/users/**/id_*")', "/users/a/.ssh/id_rsa", True),

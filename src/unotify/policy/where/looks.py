@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from posixpath import basename as base_of
-from posixpath import normpath
 from typing import Any, Final
 
 from unotify.calls import TargetPath
@@ -16,7 +15,17 @@ from unotify.policy.conditions import Facts, Look, Need
 from unotify.policy.where.kinds import NUMBERS, Takes
 from unotify.policy.where.numbers import Number
 
-__all__ = ["Seen", "argument", "compare", "contains", "glob_pattern", "is_below", "matches", "text"]
+__all__ = [
+    "Seen",
+    "argument",
+    "compare",
+    "components",
+    "contains",
+    "glob_pattern",
+    "is_below",
+    "matches",
+    "text",
+]
 
 Network = IPv4Network | IPv6Network
 
@@ -152,10 +161,16 @@ def _within(found: Any, networks: tuple[Network, ...]) -> bool:
 
 def is_below(path: str, directory: str) -> bool:
     """Whether *path*, as written, lies below *directory* or is it; never through a ``..``."""
-    if ".." in path.split("/"):
+    if not path.startswith("/"):
         return False
-    path, directory = normpath(path), normpath(directory).rstrip("/")
-    return path == (directory or "/") or path.startswith(directory + "/")
+    # Not normpath: it keeps two slashes in front, which mean no more than one to Linux.
+    parts, above = components(path), components(directory)
+    return ".." not in parts and parts[: len(above)] == above
+
+
+def components(path: str) -> list[str]:
+    """The names that a path goes through."""
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def basename(path: str) -> str:
