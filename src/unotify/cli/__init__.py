@@ -22,6 +22,7 @@ COMMANDS = {
     "audit": "Look for holes in a policy or filter.",
     "diff": "Tell where two policies or filters differ, with examples.",
     "convert": "Turn OCI profiles and other lists into policies, and back.",
+    "profile": "Print the seccomp profile for containers whose calls an agent answers.",
     "schema": "Print the JSON Schema of policy files.",
     "compile": "Turn a policy into a proved filter.",
     "disasm": "Print a filter as text.",

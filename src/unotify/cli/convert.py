@@ -16,15 +16,16 @@ from unotify.cli.inputs import parse, read_bytes
 from unotify.policy.model import Policy
 from unotify.policy.oci.words import CAPABILITIES
 
-__all__ = ["command"]
+__all__ = ["command", "release"]
 
 _FORMS = ("oci", "systemd", "strace", "minijail", "kafel")
 _RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})(?:[.-].*)?")
 
 
-def _kernel(
+def release(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[int, int] | None:
+    """A kernel's release on the command line: its first two numbers."""
     if value is None:
         return None
     found = _RELEASE.fullmatch(value)
@@ -57,7 +58,7 @@ _EPILOG = (
 )
 @click.option(
     "--kernel",
-    callback=_kernel,
+    callback=release,
     metavar="6.1",
     help="The kernel, for minKernel of an OCI profile; the newest without it.",
 )

@@ -8,8 +8,8 @@ policy itself. What is left unsaid is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from unotify.abi import tables as call_tables
 from unotify.abi.arch import Arch
@@ -20,10 +20,19 @@ from unotify.policy.conditions import Look, tests
 from unotify.policy.deciding import cases
 from unotify.policy.model import Policy, Rule
 from unotify.policy.oci.cubes import Said, Unsayable, Width, alternatives
-from unotify.policy.oci.words import ARCHITECTURES
+from unotify.policy.oci.words import ARCHITECTURES, MASKED
 from unotify.policy.problems import listed
 
-__all__ = ["export_profile"]
+__all__ = [
+    "Entry",
+    "Exporter",
+    "Pair",
+    "export_profile",
+    "pairs_of",
+    "width_of",
+    "worded",
+    "written",
+]
 
 _NOTIFY: Final = int(Action.USER_NOTIF)
 _HIGH: Final = 0xFFFF0000
@@ -44,7 +53,11 @@ _WORDS: Final = {
 
 _LETTING_GO: Final = frozenset({int(Action.ALLOW), int(Action.LOG), int(Action.TRACE)})
 
-_Entry = tuple[int, tuple[Said, ...]]
+Entry: TypeAlias = tuple[int, tuple[Said, ...]]
+"""An action, and when."""
+
+Pair: TypeAlias = tuple[RegisterPredicate, int]
+"""A condition and an action: of several the first that holds counts."""
 
 
 def export_profile(policy: Policy) -> tuple[dict[str, Any], list[str]]:
@@ -56,31 +69,36 @@ def export_profile(policy: Policy) -> tuple[dict[str, Any], list[str]]:
     Raises:
         NotExpressible: A condition on registers has no meaning on an architecture.
     """
-    return _Exporter(policy).document()
+    exporter = Exporter(policy)
+    document = exporter.document()
+    if exporter.notified:
+        exporter.tell_what_takes_the_listener()
+    return document, list(exporter.notes)
 
 
-class _Exporter:
+class Exporter:
+    """What a policy is in the words of a profile.
+
+    Attributes:
+        notes: What the format cannot say; the keys, in order.
+        notified: Whether the document sends calls to the listener.
+    """
+
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._notes: dict[str, None] = {}
+        self.notified = False
+        self.notes: dict[str, None] = {}
         self._default = action_of(policy.default, None)
         self._architectures = [arch for arch in policy.architectures if arch in _NAMES]
         self._tables = tables(policy)
 
-    def document(self) -> tuple[dict[str, Any], list[str]]:
+    def document(self) -> dict[str, Any]:
+        """The whole profile."""
         policy = self._policy
-        groups: dict[tuple[_Entry, ...], list[str]] = {}
-        for name, archs in sorted(self._calls().items()):
-            entries = tuple(self._entries(name, archs))
-            if entries:
-                groups.setdefault(entries, []).append(name)
-        syscalls = [
-            {"names": names, **self._action(action)}
-            | ({"args": [_written(said) for said in args]} if args else {})
-            for entries, names in sorted(groups.items(), key=_unconditional_first)
-            for action, args in entries
-        ]
-        profile: dict[str, Any] = {"defaultAction": _WORDS[self._default & _HIGH]}
+        syscalls = self.grouped(
+            {name: tuple(self._entries(name, archs)) for name, archs in self.calls().items()}
+        )
+        profile: dict[str, Any] = {"defaultAction": worded(self._default)}
         code = self._code(self._default)
         if code is not None:
             profile["defaultErrnoRet"] = code
@@ -92,24 +110,32 @@ class _Exporter:
             if policy.listener_metadata is not None:
                 profile["listenerMetadata"] = policy.listener_metadata
         profile["syscalls"] = syscalls
-        self._settings(any(entry["action"] == "SCMP_ACT_NOTIFY" for entry in syscalls))
-        return profile, list(self._notes)
+        self.notified = self._default == _NOTIFY or any(
+            entry["action"] == _WORDS[_NOTIFY] for entry in syscalls
+        )
+        self._settings()
+        return profile
+
+    def grouped(self, said: Mapping[str, tuple[Entry, ...]]) -> list[dict[str, Any]]:
+        """The entries of each call as a profile has them: calls with the same ones together."""
+        groups: dict[tuple[Entry, ...], list[str]] = {}
+        for name, entries in sorted(said.items()):
+            if entries:
+                groups.setdefault(entries, []).append(name)
+        return [
+            written(names, action, args, self._code(action))
+            for entries, names in sorted(groups.items(), key=_unconditional_first)
+            for action, args in entries
+        ]
 
     def _note(self, text: str) -> None:
-        self._notes[text] = None
+        self.notes[text] = None
 
     # ------------------------------------------------------------- what has no words
 
-    def _settings(self, notified: bool) -> None:
+    def _settings(self) -> None:
         policy = self._policy
-        lost = [arch.label for arch in policy.architectures if arch not in _NAMES]
-        if lost:
-            self._note(f"the format does not know the architecture {listed(lost)}")
-        if action_of(policy.bad_arch, None) != Action.KILL_THREAD:
-            self._note(
-                f'calls of other architectures: the policy says "{policy.bad_arch}", runtimes kill '
-                "the thread"
-            )
+        self.tell_of_architectures()
         unknown = action_of(policy.unknown, None)
         usual = self._default if self._default & _HIGH in _LETTING_GO else Action.ERRNO | 38
         if unknown != usual:
@@ -119,11 +145,25 @@ class _Exporter:
             )
         if self._default == _NOTIFY:
             self._note("the default is for the listener to decide: runc refuses that, crun does it")
-        if (notified or self._default == _NOTIFY) and policy.listener_path is None:
+        if self.notified and policy.listener_path is None:
             self._note("listenerPath is not set, and SCMP_ACT_NOTIFY needs it")
-        if notified or self._default == _NOTIFY:
-            for rule in policy.rules:
-                self._decided_later(rule)
+
+    def tell_of_architectures(self) -> None:
+        """Note what runtimes do otherwise with calls of other architectures."""
+        policy = self._policy
+        lost = [arch.label for arch in policy.architectures if arch not in _NAMES]
+        if lost:
+            self._note(f"the format does not know the architecture {listed(lost)}")
+        if action_of(policy.bad_arch, None) != Action.KILL_THREAD:
+            self._note(
+                f'calls of other architectures: the policy says "{policy.bad_arch}", runtimes kill '
+                "the thread"
+            )
+
+    def tell_what_takes_the_listener(self) -> None:
+        """Note each rule that a filter alone cannot carry out."""
+        for rule in self._policy.rules:
+            self._decided_later(rule)
 
     def _decided_later(self, rule: Rule) -> None:
         """Say what of a rule the listener must know."""
@@ -148,23 +188,27 @@ class _Exporter:
 
     # ------------------------------------------------------------- calls
 
-    def _calls(self) -> dict[str, list[Arch]]:
+    def calls(self) -> dict[str, list[Arch]]:
+        """All calls of the policy's architectures, and which of these have them."""
         found: dict[str, list[Arch]] = {}
         for arch in self._architectures:
             for name in call_tables.names(arch).values():
                 found.setdefault(name, []).append(arch)
         return found
 
-    def _entries(self, name: str, archs: Sequence[Arch]) -> Iterator[_Entry]:
-        width = Width(any(a.bits == 64 for a in archs), any(a.bits == 32 for a in archs))
+    def _entries(self, name: str, archs: Sequence[Arch]) -> Iterator[Entry]:
         try:
-            yield from self._said(self._verdict(name, archs), width)
+            yield from self.said(pairs_of(self.verdict(name, archs)), width_of(archs))
         except Unsayable as why:
             self._note(f"{name}: {why}; the listener decides on all of these calls")
             yield _NOTIFY, ()
 
-    def _verdict(self, name: str, archs: Sequence[Arch]) -> Verdict:
-        """What the filter says, the same on all architectures."""
+    def verdict(self, name: str, archs: Sequence[Arch]) -> Verdict:
+        """What the filter says, the same on all architectures.
+
+        Raises:
+            Unsayable: It is not the same.
+        """
         found = []
         for arch in sorted(archs, key=lambda arch: -arch.bits):
             nr = call_tables.number(name, arch)
@@ -175,9 +219,13 @@ class _Exporter:
             raise Unsayable(f"it is treated differently on {labels}, and entries are for all")
         return found[0]
 
-    def _said(self, verdict: Verdict, width: Width) -> list[_Entry]:
-        pairs = _pairs(verdict)
-        entries: list[_Entry] = []
+    def said(self, pairs: Sequence[Pair], width: Width) -> list[Entry]:
+        """The entries that say *pairs*, but what the policy's default does.
+
+        Raises:
+            Unsayable: There are no words for it.
+        """
+        entries: list[Entry] = []
         for at, (predicate, action) in enumerate(pairs):
             if action == self._default:
                 continue
@@ -185,12 +233,6 @@ class _Exporter:
             whole = And((predicate, *others)) if others else predicate
             entries += [(action, said) for said in alternatives(whole, width)]
         return list(dict.fromkeys(entries))
-
-    # ------------------------------------------------------------- words
-
-    def _action(self, action: int) -> dict[str, Any]:
-        code = self._code(action)
-        return {"action": _WORDS[action & _HIGH]} | ({} if code is None else {"errnoRet": code})
 
     def _code(self, action: int) -> int | None:
         data = action & 0xFFFF
@@ -201,18 +243,45 @@ class _Exporter:
         return None
 
 
-def _unconditional_first(item: tuple[tuple[_Entry, ...], list[str]]) -> tuple[bool, int, list[str]]:
+def _unconditional_first(item: tuple[tuple[Entry, ...], list[str]]) -> tuple[bool, int, list[str]]:
     entries, names = item
     return any(args for _, args in entries), -len(names), names
 
 
-def _written(said: Said) -> dict[str, Any]:
-    index, op, value, two = said
-    written = {"index": index, "value": value, "op": op}
-    return written | ({"valueTwo": two} if op == "SCMP_CMP_MASKED_EQ" else {})
+def written(
+    names: Sequence[str], action: int, args: Sequence[Said], code: int | None
+) -> dict[str, Any]:
+    """One entry of a profile.
+
+    Args:
+        names: The calls.
+        action: What happens.
+        args: When; always, if there are none.
+        code: Its ``errnoRet``, or ``None``.
+    """
+    entry: dict[str, Any] = {"names": list(names), "action": worded(action)}
+    if code is not None:
+        entry["errnoRet"] = code
+    if args:
+        entry["args"] = [
+            {"index": index, "value": value, "op": op} | ({"valueTwo": two} if op == MASKED else {})
+            for index, op, value, two in args
+        ]
+    return entry
 
 
-def _pairs(verdict: Verdict) -> list[tuple[RegisterPredicate, int]]:
+def worded(action: int) -> str:
+    """What a profile calls *action*."""
+    return _WORDS[action & _HIGH]
+
+
+def width_of(archs: Sequence[Arch]) -> Width:
+    """How wide the registers are on *archs*."""
+    return Width(any(a.bits == 64 for a in archs), any(a.bits == 32 for a in archs))
+
+
+def pairs_of(verdict: Verdict) -> list[Pair]:
+    """A filter's verdict on one call as conditions and actions."""
     if isinstance(verdict, int):
         return [(Always(), verdict)]
     return [(Always(), pair) if isinstance(pair, int) else pair for pair in verdict]
@@ -220,7 +289,7 @@ def _pairs(verdict: Verdict) -> list[tuple[RegisterPredicate, int]]:
 
 def _comparable(verdict: Verdict) -> object:
     """A verdict without the differences that only the width of registers makes."""
-    return [(_neutral(predicate), action) for predicate, action in _pairs(verdict)]
+    return [(_neutral(predicate), action) for predicate, action in pairs_of(verdict)]
 
 
 def _neutral(predicate: RegisterPredicate) -> RegisterPredicate:

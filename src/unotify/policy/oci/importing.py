@@ -36,7 +36,7 @@ from unotify.policy.oci.words import HOSTS, MASKED, OPERATORS
 from unotify.policy.problems import listed
 from unotify.policy.raw import RawTest, raw_test
 
-__all__ = ["Imported", "import_profile", "read_profile"]
+__all__ = ["Imported", "architectures", "counts", "import_profile", "read_profile"]
 
 _FULL: Final = (1 << 64) - 1
 _LOW: Final = (1 << 32) - 1
@@ -98,13 +98,13 @@ def read_profile(
     """
     profile = read(document, source, native)
     caps = frozenset(capabilities) | (profile.capabilities or frozenset())
-    entries = [entry for entry in profile.entries if _counts(entry, caps, kernel, native)]
-    architectures = _architectures(profile, native)
-    rules = _Rules(profile, entries, architectures)
+    entries = [entry for entry in profile.entries if counts(entry, caps, kernel, native)]
+    archs = architectures(profile, native)
+    rules = _Rules(profile, entries, archs)
     policy = Policy(
         rules=tuple(rules.made()),
         default=profile.default,
-        architectures=architectures,
+        architectures=archs,
         bad_arch=Verdict(Verb.KILL_THREAD),
         unknown=profile.default
         if profile.default.verb in _LETTING_GO
@@ -117,7 +117,7 @@ def read_profile(
     return Imported(policy, tuple(dict.fromkeys(profile.notes)))
 
 
-def _architectures(profile: Profile, native: Arch) -> tuple[Arch, ...]:
+def architectures(profile: Profile, native: Arch) -> tuple[Arch, ...]:
     """The host's own is always there, and what the profile has beside it."""
     beside = profile.architectures or profile.arch_map.get(native, [])
     if profile.arch_map and native not in profile.arch_map:
@@ -125,9 +125,17 @@ def _architectures(profile: Profile, native: Arch) -> tuple[Arch, ...]:
     return tuple(dict.fromkeys([native, *beside]))
 
 
-def _counts(
+def counts(
     entry: Entry, caps: frozenset[str], kernel: tuple[int, int] | None, native: Arch
 ) -> bool:
+    """Whether *entry* is for such a container on such a host.
+
+    Args:
+        entry: The entry.
+        caps: What the container may have.
+        kernel: The host's, or ``None``: the newest.
+        native: The architecture of the host.
+    """
     host = HOSTS.get(native, frozenset())
     here, there = entry.includes, entry.excludes
     return not (
