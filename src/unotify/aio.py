@@ -29,9 +29,9 @@ from typing import Any, Self
 
 from unotify.calls import Call
 from unotify.errors import Conflict
-from unotify.kernel.interface import Listener
 from unotify.supervisor import Held
 from unotify.supervisor import Supervisor as _Supervisor
+from unotify.supervisor.engine import Source
 
 __all__ = ["Supervisor"]
 
@@ -62,11 +62,9 @@ class Supervisor(_Supervisor):
         self._engine.on_watch = self._schedule
         self._loop.add_reader(self.fileno(), self.process_pending)
 
-    def _serve(
-        self, listener: Listener, backlog: list[bytes], *, quiet: bool, container: str | None
-    ) -> None:
+    def _serve(self, source: Source, backlog: list[bytes]) -> None:
         self._drained.clear()
-        super()._serve(listener, backlog, quiet=quiet, container=container)
+        super()._serve(source, backlog)
 
     def _schedule(self) -> None:
         # Something is due some time: look then. Holds are released from the loop too.

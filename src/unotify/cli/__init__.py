@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "run": "Run a command under supervision.",
+    "agent": "Serve container runtimes, each container by its policy.",
     "demo": "Show unotify at work, in about five seconds.",
     "check": "Check policies: all mistakes at once.",
     "explain": "Tell what a policy does with a call, where, and at what cost.",

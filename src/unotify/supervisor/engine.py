@@ -65,6 +65,7 @@ class Source:
         "container",
         "kernel",
         "listener",
+        "on_close",
         "open_target",
         "protocol",
         "quiet",
@@ -78,6 +79,7 @@ class Source:
         *,
         quiet: bool = False,
         container: str | None = "",
+        on_close: Callable[[Listener], None] | None = None,
     ) -> None:
         self.listener = listener
         self.kernel = kernel
@@ -85,6 +87,7 @@ class Source:
         """Whether only death ends a call once it was received (WAIT_KILLABLE_RECV)."""
         self.container = container
         """The user namespace that its programs began in; empty: unknown, None: ours."""
+        self.on_close = on_close
         self.protocol = ListenerProtocol()
         self.buffer = bytearray(listener.sizes.notif)
         self.response = bytearray(listener.sizes.response)

@@ -138,6 +138,8 @@ class Readers:
         self._lookout.remove(source.listener)
         if known is not None:
             source.listener.close()
+            if source.on_close is not None:
+                source.on_close(source.listener)
             if not self.sources:
                 self._kernel.rest()
                 self.on_drained()

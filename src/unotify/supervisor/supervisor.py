@@ -116,6 +116,7 @@ class Supervisor:
         )
         self._weights = weights
         self._program: Program | None = None
+        self._checked = False
         self._embedded = embedded
         self._readers = Readers(self.kernel, self._engine, most=readers)
         self._engine.on_spare = self._spare
@@ -185,6 +186,7 @@ class Supervisor:
         if not callable(function):
             raise Conflict(f"a verb is a function of a call and parameters, not {function!r}")
         self._judge.verbs[name] = self._adapt_verb(function)
+        self._checked = False
 
     def _adapt_verb(self, function: Callable[..., Any]) -> Callable[..., Any]:
         # As of handlers: what unotify.aio needs to know is whether it is a coroutine.
@@ -208,6 +210,7 @@ class Supervisor:
         deadline: float | None,
     ) -> None:
         self._program = None
+        self._checked = False
         self._router.add(
             register(calls, self._adapt(handler), where=where, deadline=deadline, named=handler)
         )
@@ -295,7 +298,8 @@ class Supervisor:
 
     def _adopt(self, spawned: Spawned) -> Any:
         quiet = FilterFlag.WAIT_KILLABLE_RECV in spawned.enforcement.flags
-        self._serve(spawned.listener, spawned.backlog, quiet=quiet, container=None)
+        source = Source(spawned.listener, self.kernel, quiet=quiet, container=None)
+        self._serve(source, spawned.backlog)
         return spawned.process
 
     def run(
@@ -337,8 +341,25 @@ class Supervisor:
             raise subprocess.CalledProcessError(code, process.args, stdout, stderr)
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)
 
+    def check(self) -> None:
+        """See to it that all that the policy says can be done, and prove its filter.
+
+        Raises:
+            PolicyError: It says what cannot be done, such as a verb without a handler.
+        """
+        if not self._checked:
+            if self._judge is not None:
+                self.program()
+            self._check_policies()
+            self._checked = True
+
     def attach(
-        self, listener: Listener, *, wait_killable: bool = False, container: str = ""
+        self,
+        listener: Listener,
+        *,
+        wait_killable: bool = False,
+        container: str = "",
+        on_close: Callable[[Listener], None] | None = None,
     ) -> None:
         """Supervise whoever is behind *listener*; it belongs to the supervisor from now on.
 
@@ -353,10 +374,13 @@ class Supervisor:
                 ``unotify.kernel.surroundings.user_namespace_of(pid)`` tells: a capability counts
                 for handlers if it is one in there. If nobody tells it is the owner of the
                 outermost pid namespace below the supervisor's own.
+            on_close: Called when the supervisor has closed it: its last target has gone, or the
+                supervisor stops. In a thread of the supervisor, which waits for it.
 
         Raises:
             Conflict: It belongs to a filter of this very process, which would
                 have to wait for itself.
+            PolicyError: As of :meth:`check`.
         """
         self._require_open()
         if getattr(listener, "own_filter", False):
@@ -364,15 +388,15 @@ class Supervisor:
                 "this listener's filter is on this process: a supervisor cannot be its own target",
                 hint="start the target as another process, or supervise from one started before",
             )
-        self._check_policies()
-        self._serve(listener, [], quiet=wait_killable, container=container)
+        self.check()
+        source = Source(
+            listener, self.kernel, quiet=wait_killable, container=container, on_close=on_close
+        )
+        self._serve(source, [])
 
-    def _serve(
-        self, listener: Listener, backlog: list[bytes], *, quiet: bool, container: str | None
-    ) -> None:
+    def _serve(self, source: Source, backlog: list[bytes]) -> None:
         with suppress(Unsupported):  # only a scheduling hint (W3)
-            listener.set_flags(ListenerFlag.SYNC_WAKE_UP)
-        source = Source(listener, self.kernel, quiet=quiet, container=container)
+            source.listener.set_flags(ListenerFlag.SYNC_WAKE_UP)
         self._idle.clear()
         pending = [self._engine.admit(source, notification) for notification in backlog]
         self._readers.add(

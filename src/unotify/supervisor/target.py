@@ -66,6 +66,11 @@ class Target:
         self._pins: dict[str, Pinned] = {}
         self.tid: Tid = exchange.tid
 
+    @property
+    def listener(self) -> Listener:
+        """What its call was received from."""
+        return self._listener
+
     def is_waiting(self) -> bool:
         """Whether it still waits for the answer; ask before each side effect (I9)."""
         exchange = self._exchange

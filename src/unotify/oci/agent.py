@@ -1,0 +1,273 @@
+"""The agent: gives each listener that a runtime brings to the supervisor of its policy.
+
+Theory of operation. One thread, the caller's, waits for sockets, signals and the clock, and
+never for a target: calls are served in the threads of supervisors (`wards`). The parts know
+nothing of each other: `reception` turns connections into states and listeners, `shelf`
+knows the policies, `containers` who is served. What they share passes through here.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Final
+
+from unotify.calls import Call
+from unotify.errors import Error, InvalidPolicy, KernelError
+from unotify.kernel import default_kernel
+from unotify.kernel.interface import Listener
+from unotify.oci.choosing import REFUSE, Choice
+from unotify.oci.containers import Container, Containers, Served
+from unotify.oci.killable import is_wait_killable
+from unotify.oci.process_state import ProcessState
+from unotify.oci.reception import Reception
+from unotify.oci.shelf import Shelf
+from unotify.oci.sockets import Peer
+from unotify.oci.wards import Ward, Wards
+from unotify.supervisor import Instrument, Supervisor
+
+__all__ = ["Agent"]
+
+_log = logging.getLogger("unotify.agent")
+
+_LOOK: Final = 1.0
+"""Seconds between looks at the directory of policies."""
+
+
+class Agent:
+    """Serves container runtimes.
+
+    Args:
+        policies: The directory of policies.
+        uids: Users whose runtimes may connect; ourselves and root by default.
+        prepare: Adds handlers to the supervisor of each policy.
+        drain: Seconds that calls in flight have to finish at the end.
+        options: What each supervisor is made with, such as ``deadline``.
+
+    Attributes:
+        containers: Who is served.
+        shelf: The policies.
+        wards: Their supervisors.
+
+    Raises:
+        InvalidPolicy: Some policy is wrong.
+    """
+
+    def __init__(
+        self,
+        policies: str | os.PathLike[str],
+        *,
+        uids: Collection[int] | None = None,
+        prepare: Callable[[Supervisor], None] = lambda _: None,
+        drain: float = 5.0,
+        **options: Any,
+    ) -> None:
+        self.containers = Containers()
+        self.wards = Wards(prepare, **options)
+        self.shelf: Shelf[Ward] = Shelf(
+            Path(policies),
+            native=default_kernel().arch,
+            make=self.wards.make,
+            discard=self.wards.discard,
+        )
+        self._drain = drain
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._woken = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        self._selector.register(self._woken, selectors.EVENT_READ, self._on_wake)
+        self.reception = Reception(
+            self._selector,
+            uids=frozenset({0, os.geteuid()}) if uids is None else uids,
+            welcome=self._welcome,
+        )
+        self._stopping = False
+        self._reloading = False
+        self._look_at = time.monotonic() + _LOOK
+        try:
+            self.shelf.load()
+        except BaseException:
+            self.close()
+            raise
+
+    def open(self, listening: socket.socket) -> None:
+        """Accept at *listening*, which is closed at the end.
+
+        Raises:
+            KernelError: EPROTOTYPE: it is of no kind that runtimes connect to.
+        """
+        if listening.type != socket.SOCK_STREAM:
+            raise KernelError(
+                errno.EPROTOTYPE,
+                "getsockopt(2)",
+                f"{listening.getsockname()} is no stream socket",
+                hint="ListenStream= for container runtimes",
+            )
+        self.reception.open(listening)
+
+    # -- containers ----------------------------------------------------------
+
+    def adopt(self, state: ProcessState, listener: Listener) -> Container:
+        """Serve *listener* from now on, of the container that *state* describes.
+
+        In the agent's thread, or before `run`.
+
+        Raises:
+            Error: It cannot be served, and stays the caller's.
+        """
+        container = self.containers.running(state)
+        if container is None:
+            choice = self.shelf.loaded.choose(state)
+            container = Container(state.id, state, self._ward(choice), choice)
+        served = Served(listener, state, self._is_wait_killable(container, state))
+        self.containers.add(container, served)
+        try:
+            container.ward.supervisor.attach(
+                listener, wait_killable=served.wait_killable, on_close=self._closed
+            )
+        except BaseException:
+            self.containers.closed(listener)
+            raise
+        return container
+
+    def container_of(self, call: Call) -> Container | None:
+        """Whose *call* is, for instruments; ``None`` if its container has ended."""
+        return self.containers.of(call.caller.listener)
+
+    def add_instrument(self, instrument: Instrument) -> None:
+        """Show *instrument* what happens to all containers, those that come later too."""
+        self.wards.add_instrument(instrument)
+
+    def _ward(self, choice: Choice) -> Ward:
+        if choice.policy == REFUSE:
+            return self.wards.refusing
+        return self.shelf.loaded.policies[choice.policy].made
+
+    def _is_wait_killable(self, container: Container, state: ProcessState) -> bool:
+        if container.choice.wait_killable is not None:
+            return container.choice.wait_killable
+        # An exec has the filter of its container's profile, but not each runtime says where
+        # that is.
+        if container.listeners:
+            return any(served.wait_killable for served in container.listeners.values())
+        return is_wait_killable(state.bundle)
+
+    def _welcome(self, state: ProcessState, listener: Listener, peer: Peer) -> None:
+        try:
+            container = self.adopt(state, listener)
+        except Error as error:
+            listener.close()
+            _log.error("container %s cannot be served: %s", state.id, error)
+            return
+        pid = state.pid or peer.pid
+        if container.state is not state:
+            _log.info("container %s has one more process %d", state.id, pid)
+            return
+        by = f"by entry {container.choice.by}" if container.choice.by else "by default"
+        say = _log.warning if container.choice.policy == REFUSE else _log.info
+        say("container %s, process %d: policy %s %s", state.id, pid, container.ward.name, by)
+
+    def _closed(self, listener: Listener) -> None:
+        # In a thread of a supervisor.
+        container = self.containers.closed(listener)
+        if container is not None:
+            _log.info("container %s has ended", container.id)
+            if container.ward.outdated:
+                self.wake()
+
+    # -- policies ------------------------------------------------------------
+
+    def reload(self) -> bool:
+        """Load the policies again; False if something is wrong, which changes nothing.
+
+        Containers keep the version that they began with.
+        """
+        try:
+            old, new = self.shelf.load()
+        except InvalidPolicy as error:
+            for problem in error.problems:
+                place = ":".join(
+                    str(part)
+                    for part in (problem.source, problem.line, problem.column)
+                    if part is not None
+                )
+                _log.error("%s", f"{place}: {problem}" if place else str(problem))
+            _log.error("the policies stay as they were")
+            return False
+        said = []
+        for name in sorted({*old.policies, *new.policies}):
+            before, now = old.policies.get(name), new.policies.get(name)
+            if before is now:
+                continue
+            said.append(f"{name} is {'new' if not before else 'changed' if now else 'gone'}")
+            if before is not None:
+                before.made.outdated = True
+        _log.info("policies are loaded: %s", ", ".join(said) or "none has changed")
+        self.wards.sweep()
+        return True
+
+    # -- running -------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Make `run` look around; safe in threads and signal handlers."""
+        try:
+            self._wake.send(b"\0")
+        except BlockingIOError:
+            return  # it is awake
+
+    def ask_reload(self) -> None:
+        """Make `run` reload the policies; safe in threads and signal handlers."""
+        self._reloading = True
+        self.wake()
+
+    def ask_stop(self) -> None:
+        """Make `run` return; safe in threads and signal handlers."""
+        self._stopping = True
+        self.wake()
+
+    def run(self) -> None:
+        """Serve until `ask_stop`."""
+        while not self._stopping:
+            for key, _ in self._selector.select(self._pause()):
+                key.data(key.fileobj)
+            self._look()
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        due = self.reception.expire(now)
+        return max(0.0, min(self._look_at, self._look_at if due is None else due) - now)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        asked, self._reloading = self._reloading, False
+        if now >= self._look_at:
+            self._look_at = now + _LOOK
+            asked = self.shelf.changed() or asked
+        if asked:
+            self.reload()
+        self.wards.sweep()
+
+    def _on_wake(self, woken: socket.socket) -> None:
+        while True:
+            try:
+                woken.recv(4096)
+            except BlockingIOError:
+                return
+
+    def close(self) -> None:
+        """Take no more containers, answer what is in flight, and close all listeners.
+
+        Calls have `drain` seconds to finish, in all supervisors at once; what is unanswered
+        then gets the fault reply. Whoever lives on gets ENOSYS for each notified call.
+        """
+        self.reception.close()
+        self.wards.close(self._drain)
+        self._selector.close()
+        self._wake.close()
+        self._woken.close()

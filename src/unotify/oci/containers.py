@@ -1,0 +1,119 @@
+"""The containers that an agent serves: by id, with their listeners.
+
+Thread-safe: listeners are closed in threads of supervisors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Lock
+
+from unotify.kernel.interface import Listener
+from unotify.oci.choosing import Choice
+from unotify.oci.process_state import ProcessState
+from unotify.oci.wards import Ward
+
+__all__ = ["Container", "Containers", "Served"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """One listener of a container: of its first process, or of an exec.
+
+    Attributes:
+        state: What the runtime said.
+        wait_killable: Whether its filter has WAIT_KILLABLE_RECV, as far as we know.
+        since: When it came, in seconds since the epoch.
+    """
+
+    listener: Listener
+    state: ProcessState
+    wait_killable: bool
+    since: float = field(default_factory=time.time)
+
+
+@dataclass(slots=True, eq=False)
+class Container:
+    """One container.
+
+    Attributes:
+        state: What the runtime said of its first listener.
+        ward: Who serves it.
+        choice: Why that one.
+        since: When it came, in seconds since the epoch.
+        listeners: What is open of it.
+    """
+
+    id: str
+    state: ProcessState
+    ward: Ward
+    choice: Choice
+    since: float = field(default_factory=time.time)
+    listeners: dict[Listener, Served] = field(default_factory=dict)
+
+
+class Containers:
+    """All containers that have an open listener.
+
+    An id may come twice, from two runtimes or after an end that nobody has seen yet: an exec
+    belongs to the newest.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._containers: dict[str, list[Container]] = {}
+        self._by_listener: dict[Listener, Container] = {}
+
+    def __iter__(self) -> Iterator[Container]:
+        with self._lock:
+            return iter([each for several in self._containers.values() for each in several])
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(map(len, self._containers.values()))
+
+    @property
+    def listeners(self) -> int:
+        """How many are open."""
+        return len(self._by_listener)
+
+    def of(self, listener: Listener) -> Container | None:
+        """Whose *listener* is, or ``None``: nobody's any more."""
+        return self._by_listener.get(listener)
+
+    def running(self, state: ProcessState) -> Container | None:
+        """The container that *state* is an exec in, if it is one."""
+        if state.status == "creating":
+            return None
+        with self._lock:
+            found = self._containers.get(state.id)
+            return found[-1] if found else None
+
+    def add(self, container: Container, served: Served) -> None:
+        """Note that *container*, a new one perhaps, has one more listener."""
+        with self._lock:
+            if not container.listeners:
+                several = self._containers.setdefault(container.id, [])
+                if container not in several:
+                    several.append(container)
+                    container.ward.containers += 1
+            container.listeners[served.listener] = served
+            self._by_listener[served.listener] = container
+
+    def closed(self, listener: Listener) -> Container | None:
+        """Forget *listener*; returns its container if that was the last."""
+        with self._lock:
+            container = self._by_listener.pop(listener, None)
+            if container is None:
+                return None
+            del container.listeners[listener]
+            if container.listeners:
+                return None
+            several = self._containers[container.id]
+            several.remove(container)
+            if not several:
+                del self._containers[container.id]
+            container.ward.containers -= 1
+            return container
