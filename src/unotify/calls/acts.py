@@ -134,6 +134,8 @@ class Act:
         returns_fd: Success is a new descriptor.
         small: A file of 2 GiB or more is EOVERFLOW: a 32-bit caller without O_LARGEFILE.
         as_supervisor: With the supervisor's own rights.
+        lent: Capabilities of the supervisor that are lent for this act, as a bit set; it is done
+            in the supervisor's user namespace then.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Act:
     returns_fd: bool = False
     small: bool = False
     as_supervisor: bool = False
+    lent: int = 0
 
     @property
     def creates(self) -> bool:

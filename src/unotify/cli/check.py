@@ -107,6 +107,7 @@ def _errors(policy: Policy, file: str) -> list[Finding]:
 
 
 def _warnings(policy: Policy, file: str) -> list[Finding]:
+    import unotify.handlers  # noqa: F401 - so that it is known what is carried out
     from unotify.policy.actions import handlers_missing
     from unotify.policy.advice import advice
 

@@ -115,7 +115,12 @@ def _supervisor(policies: tuple[str, ...], *, dry_run: bool, weights: str | None
 
     loaded = [load_policy(file) for file in policies]
     known = None if weights is None else read_weights(weights, architectures(loaded))
-    return Supervisor(policy=loaded, dry_run=dry_run, weights=known)
+    supervisor = Supervisor(policy=loaded, dry_run=dry_run, weights=known)
+    if any(rule.verdict.handler for policy in loaded for rule in policy.rules):
+        from unotify.handlers import ADDONS
+
+        supervisor.add(*ADDONS, spare=True)
+    return supervisor
 
 
 def start(supervisor: Any, argv: tuple[str, ...]) -> Any:

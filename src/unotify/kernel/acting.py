@@ -99,7 +99,7 @@ class Actor:
             KernelError: The supervisor may not.
         """
         alone = not (act.fds or act.messages or pins)
-        if alone and (act.as_supervisor or not self._is_abroad(thread)):
+        if alone and (act.as_supervisor or act.lent or not self._is_abroad(thread)):
             return self._here(thread, act, pins, {}, {})
         with ExitStack() as stack:
             fds = {name: _stolen(stack, thread, fd) for name, fd in act.fds.items()}
@@ -112,7 +112,7 @@ class Actor:
             if not act.as_supervisor:
                 for pinned in pins.values():
                     pinned.require_reached()
-            away = not act.as_supervisor and self._is_abroad(thread)
+            away = not (act.as_supervisor or act.lent) and self._is_abroad(thread)
             if away and not _is_letter(act, fds):
                 thread.settle()
                 with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
@@ -206,7 +206,7 @@ class Actor:
             with self.interrupter.entry(thread.process, thread.is_waiting) as wait:
                 if theirs is None:
                     return work(wait, own_cwd)
-                more = CHROOT if act.name == "bind" else 0
+                more = act.lent | (CHROOT if act.name == "bind" else 0)
                 with taken_on(theirs, mine(), more=SENDER if sender else more):
                     return work(wait, own_cwd)
 

@@ -105,7 +105,7 @@ def _beyond(act: Act, place: Place, pins: Mapping[str, Pin], fds: Mapping[str, i
     """The errno for what we could do, since the limits of the target are not ours; or 0."""
     if act.name == "mknodat":
         mode, device = int(act.values["mode"] or 0), int(act.values["dev"] or 0)
-        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        if (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and not act.lent:
             return 0 if _is_harmless(mode, device) or place.is_alike() else errno.EPERM
     if act.name in ("truncate", "ftruncate", "fallocate"):
         size = int(act.values["length" if act.name != "fallocate" else "size"] or 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from unotify.abi.arch import Arch
 from unotify.abi.features import Feature
@@ -23,6 +23,8 @@ from unotify.calls.lookups import Spot
 __all__ = [
     "Done",
     "Enforcement",
+    "Entering",
+    "Held",
     "Kernel",
     "Listener",
     "Memory",
@@ -264,6 +266,29 @@ class Thread(Protocol):
 
     def close(self) -> None:
         """Free it; later use raises :exc:`TargetGone`."""
+
+
+class Held(Pinned, Protocol):
+    """What a path names, as descriptors of a running kernel."""
+
+    @property
+    def fd(self) -> int:
+        """An O_PATH descriptor of it, or of the directory that `name` is in."""
+
+    @property
+    def name(self) -> bytes:
+        """A last name that does not exist or is not looked at; empty if it is `fd` itself."""
+
+    def require_reached(self) -> None:
+        """Raise :exc:`Refused`, EACCES, if only our rights led there."""
+
+
+@runtime_checkable
+class Entering(Protocol):
+    """A thread whose namespaces can be entered; one of a simulated kernel need not have any."""
+
+    def open_namespace(self, kind: str) -> int:
+        """A descriptor of its namespace *kind*, which is the caller's."""
 
 
 class Process(Protocol):

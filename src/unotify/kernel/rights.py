@@ -32,6 +32,7 @@ from unotify.errors import KernelError
 from unotify.kernel._libc import NATIVE, check, syscall
 
 __all__ = [
+    "CAP_DAC_OVERRIDE",
     "CAP_SETGID",
     "CAP_SETUID",
     "CAP_SYS_ADMIN",
@@ -53,6 +54,7 @@ _LONGEST: Final = 1 << 20
 _KEEP: Final = -1
 _CAP_VERSION: Final = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _HEADER: Final = struct.pack("=Ii", _CAP_VERSION, 0)
+CAP_DAC_OVERRIDE: Final = 1 << 1
 CAP_SETGID: Final = 1 << 6
 CAP_SETUID: Final = 1 << 7
 CAP_SYS_ADMIN: Final = 1 << 21

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno as errnos
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from unotify.abi import model
-from unotify.abi.hints import nearest
 from unotify.abi.model import Role
 from unotify.errors import Conflict, PolicyError
 from unotify.policy import redirections
+from unotify.policy.action import ERRNOS, KINDS, Action, Parameter
+from unotify.policy.handled import HANDLED
 from unotify.policy.model import Policy, Verb, Verdict
 from unotify.policy.performing import unperformable
-from unotify.policy.problems import kind_of, listed, shown
+from unotify.policy.problems import listed
 
 __all__ = [
     "ACTIONS",
@@ -28,109 +26,6 @@ __all__ = [
     "register",
     "registered",
 ]
-
-ERRNOS: Final[Mapping[str, int]] = MappingProxyType(
-    {
-        name: number
-        for name, number in sorted(vars(errnos).items())
-        if name.startswith("E") and isinstance(number, int) and 0 < number < 512
-    }
-)
-"""The names of errors, and their numbers on this machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """What a verb may be given.
-
-    Attributes:
-        kind: ``string``, ``strings``, ``integer``, ``boolean`` or ``errno``.
-        description: What it says, for the schema.
-        choices: If not empty, the only values.
-        least: For integers.
-        most: For integers.
-        example: One that is right.
-    """
-
-    kind: str
-    description: str
-    choices: tuple[str, ...] = ()
-    least: int = 0
-    most: int = (1 << 63) - 1
-    example: str = ""
-
-    def problem(self, value: object) -> tuple[str, str | None] | None:
-        """What is wrong with *value*, and a hint; ``None`` if nothing is."""
-        match self.kind:
-            case "string" if isinstance(value, str):
-                if self.choices and value not in self.choices:
-                    hint = nearest(value, self.choices)
-                    return f"takes {listed(self.choices, 'or')}, not {shown(value)}", hint
-                return None if value or self.choices else ("takes a string that is not empty", None)
-            case "strings" if isinstance(value, list) and all(isinstance(v, str) for v in value):
-                return None if value else ("takes an array that is not empty", None)
-            case "integer" if isinstance(value, int) and not isinstance(value, bool):
-                if self.least <= value <= self.most:
-                    return None
-                return f"takes a number from {self.least} to {self.most}, not {shown(value)}", None
-            case "boolean" if isinstance(value, bool):
-                return None
-            case "errno":
-                return _errno_problem(value)
-        return f"takes {KINDS[self.kind]}, not {kind_of(value)}", None
-
-
-KINDS: Final = {
-    "string": "a string",
-    "strings": "an array of strings",
-    "integer": "an integer",
-    "boolean": "true or false",
-    "errno": 'the name of an error, such as "EPERM", or its number',
-}
-
-
-def _errno_problem(value: object) -> tuple[str, str | None] | None:
-    if isinstance(value, str):
-        if value in ERRNOS:
-            return None
-        hint = nearest(value.upper(), ERRNOS) or '"EPERM" is what most programs understand'
-        return f"knows no error {shown(value)}", hint
-    if isinstance(value, int) and not isinstance(value, bool):
-        # 512 to 531 mean something to the kernel itself (V5).
-        if 1 <= value <= 4095 and value not in range(512, 532):
-            return None
-        return f"takes an error from 1 to 4095 and not 512 to 531, not {shown(value)}", None
-    return f"takes {KINDS['errno']}, not {kind_of(value)}", None
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A verb that a handler carries out.
-
-    Attributes:
-        name: As a policy writes it.
-        description: What it does, for the schema.
-        parameters: What it may be given, by key.
-        main: The parameter that a value other than a table stands for, or ``None``.
-        one_of: At least one of these must be given.
-        refuses: Why it cannot be done for a call, or ``None`` if it can.
-        together: What is wrong with parameters that are right one by one, or ``None``.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, Parameter] = field(default_factory=lambda: MappingProxyType({}))
-    main: str | None = None
-    one_of: tuple[str, ...] = ()
-    refuses: Callable[[str, Mapping[str, Any]], str | None] = lambda call, given: None
-    together: Callable[[dict[str, object]], str | None] = lambda given: None
-
-
-def _only(*calls: str) -> Callable[[str, Mapping[str, Any]], str | None]:
-    def refuses(call: str, given: Mapping[str, Any]) -> str | None:
-        return None if call in calls else f"it is about {listed(calls)} only"
-
-    return refuses
 
 
 def _redirects(call: str, given: Mapping[str, Any]) -> str | None:
@@ -147,13 +42,6 @@ def _injects(call: str, given: Mapping[str, Any]) -> str | None:
 
 
 _AS: Final = Parameter("string", "whose rights are used", ("target", "supervisor"))
-
-_XATTR: Final = ("setxattr", "lsetxattr", "fsetxattr", "setxattrat")
-_OWNERS: Final = (
-    *("chown", "chown32", "lchown", "lchown32", "fchown", "fchown32", "fchownat"),
-    *("chmod", "fchmod", "fchmodat", "fchmodat2", "mknod", "mknodat", "statx"),
-    *("stat", "stat64", "lstat", "lstat64", "fstat", "fstat64", "newfstatat", "fstatat64"),
-)
 
 ACTIONS: dict[str, Action] = {
     action.name: action
@@ -196,50 +84,7 @@ ACTIONS: dict[str, Action] = {
             one_of=("text", "path"),
             refuses=_injects,
         ),
-        Action(
-            "load-module",
-            "load the host's own module of that name",
-            {"command": Parameter("strings", "what loads it; modprobe by default")},
-            refuses=_only("init_module", "finit_module"),
-        ),
-        Action(
-            "fake-ownership",
-            "remember owners, modes and devices instead of setting them",
-            {"store": Parameter("string", "a file that keeps them from run to run")},
-            refuses=_only(*_OWNERS),
-        ),
-        Action(
-            "emulate-mknod",
-            "make the device nodes that are listed",
-            {"devices": Parameter("strings", "such as c:1:3, c:5:*")},
-            refuses=_only("mknod", "mknodat"),
-        ),
-        Action(
-            "emulate-mount",
-            "mount the file systems that are listed",
-            {
-                "file-systems": Parameter("strings", "such as tmpfs, overlay"),
-                "devices": Parameter("strings", "block devices that may be mounted"),
-            },
-            refuses=_only("mount"),
-        ),
-        Action(
-            "emulate-umount",
-            "unmount what is not protected",
-            {"protected": Parameter("strings", "mount points that stay")},
-            refuses=_only("umount", "umount2"),
-        ),
-        Action(
-            "emulate-xattr",
-            "set the extended attributes that are listed",
-            {"names": Parameter("strings", "such as trusted.overlay.*")},
-            refuses=_only(*_XATTR),
-        ),
-        Action(
-            "emulate-sysinfo",
-            "answer with the limits of the caller's cgroup",
-            refuses=_only("sysinfo"),
-        ),
+        *HANDLED,
     )
 }
 """The verbs that handlers carry out; those of later rooms are added by `register`."""

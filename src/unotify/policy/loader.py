@@ -17,8 +17,8 @@ from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.hints import nearest
 from unotify.errors import InvalidPolicy, PolicyError, UnknownName
-from unotify.policy.actions import misplaced
-from unotify.policy.conditions import Condition, Need, needs
+from unotify.policy.actions import ACTIONS, misplaced
+from unotify.policy.conditions import All, Condition, Need, needs
 from unotify.policy.fields import ENDINGS, RULE, VERDICTS
 from unotify.policy.installing import flags_of, listener_of
 from unotify.policy.model import TRUE, Place, Policy, Rule, Verb, Verdict
@@ -204,6 +204,7 @@ class _Builder:
         done = self._done(table, path, report, calls)
         conditions = self._conditions(table, path, report, calls)
         if done is not None:
+            conditions = self._concerned(done, conditions, calls)
             self._look_first(done, conditions, path, report)
         if len(self._problems.found) > before or done is None:
             return None
@@ -333,6 +334,28 @@ class _Builder:
                 report.within(path, start, problem)
             return {}
         return {call: condition for call, condition in found.items() if condition != TRUE}
+
+    def _concerned(
+        self,
+        done: Verdict,
+        conditions: dict[str, Condition],
+        calls: Mapping[str, frozenset[Arch] | None],
+    ) -> dict[str, Condition]:
+        """The conditions, each narrowed to what the verb is about at all."""
+        action = ACTIONS.get(done.handler or "")
+        if action is None:
+            return conditions
+        narrowed = dict(conditions)
+        for call, only in calls.items():
+            if action.refuses(call, done.parameters) is not None:
+                continue  # which is an error already
+            text = action.concerns(call, done.parameters)
+            if text is not None:
+                archs = self._archs_of(call, only)
+                own = bind(text, [call], architectures=archs)[call]
+                before = conditions.get(call)
+                narrowed[call] = own if before is None else All((own, before))
+        return narrowed
 
     def _archs_of(self, call: str, only: frozenset[Arch] | None) -> Sequence[Arch]:
         """On which of the policy's architectures a condition of *call* has to mean something."""

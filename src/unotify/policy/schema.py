@@ -178,9 +178,24 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         case "string" if parameter.choices:
             return {"enum": list(parameter.choices), **said}
         case "string":
-            return {"type": "string", "minLength": 1, **said}
+            return {**_text(parameter), "minLength": 1, **said}
         case "strings":
-            return {"type": "array", "items": {"type": "string"}, "minItems": 1, **said}
+            return {"type": "array", "items": _text(parameter), "minItems": 1, **said}
+        case "lists":
+            names = {"pattern": f"^({parameter.pattern})$"} if parameter.pattern else {}
+            options = {"type": "array", "items": {"type": "string"}}
+            return {
+                "anyOf": [
+                    {"type": "array", "items": _text(parameter), "minItems": 1},
+                    {
+                        "type": "object",
+                        "propertyNames": names,
+                        "additionalProperties": options,
+                        "minProperties": 1,
+                    },
+                ],
+                **said,
+            }
         case "integer":
             limits = {"minimum": parameter.least, "maximum": parameter.most}
             return {"type": "integer", **limits, **said}
@@ -188,3 +203,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
             return {"type": "boolean", **said}
         case _:
             return {"$ref": "#/$defs/errno", **said}
+
+
+def _text(parameter: Parameter) -> dict[str, Any]:
+    pattern = {"pattern": f"^({parameter.pattern})$"} if parameter.pattern else {}
+    return {"type": "string", **pattern}

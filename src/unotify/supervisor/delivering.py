@@ -16,7 +16,7 @@ from unotify.protocol.codec import pad_response
 if TYPE_CHECKING:
     from unotify.supervisor.engine import Source
 
-__all__ = ["deliver", "dispose", "free"]
+__all__ = ["deliver", "dispose", "free", "note"]
 
 _log = logging.getLogger("unotify")
 
@@ -51,6 +51,12 @@ def deliver(source: Source, exchange: Exchange, reply: Reply) -> bool:
     if not taken:
         exchange.vanish()
     return taken
+
+
+def note(call: Call, reply: Reply) -> None:
+    """Note that the target took *reply*: what was done for a success stays done."""
+    if call.opened is not None and type(reply) is not Fail:
+        call.opened.succeeded = True
 
 
 def dispose(reply: Reply, call: Call) -> None:

@@ -39,7 +39,7 @@ from unotify.protocol import (
     Reply,
     Return,
 )
-from unotify.supervisor.delivering import deliver, dispose, free
+from unotify.supervisor.delivering import deliver, dispose, free, note
 from unotify.supervisor.faults import fault_of, refusal_of, require_reply
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instruments
@@ -256,6 +256,8 @@ class Engine:
         taken = refused = False
         try:
             taken = deliver(source, call.exchange, reply)
+            if taken:
+                note(call, reply)
         except Exception:
             refused = True
             raise
@@ -319,6 +321,8 @@ class Engine:
             except Exception:
                 _log.exception("%r cannot be answered", call)
                 taken = False
+        if taken:
+            note(call, reply)
         with self.lock:
             if not taken:
                 self.counters.buckets[bucket] -= 1

@@ -403,6 +403,7 @@ class Readers:
                 elif type(reply) is Continue and reply.because is not None:
                     counters.racy += 1
                 if call.opened is not None:
+                    call.opened.succeeded = taken and type(reply) is not Fail
                     call.opened.close()
                 return True
         if leading:

@@ -101,6 +101,7 @@ class Supervisor:
         if policies and architectures is not None:
             raise Conflict("architectures= are those of the policy")
         self._judge: Judge | None = None
+        self._spare_verbs = set(VERBS)
         if policies:
             # Only now: those who have handlers alone do not wait for it to be imported.
             from unotify.supervisor.judging import Judge
@@ -157,34 +158,48 @@ class Supervisor:
 
         return decorate
 
-    def add(self, *addons: object) -> None:
+    def add(self, *addons: object, spare: bool = False) -> None:
         """Register all handlers of modules or objects: what :func:`unotify.on` has marked.
 
         And what :func:`unotify.verb` has.
+
+        Args:
+            *addons: Modules or objects, such as those of `unotify.handlers.ADDONS`.
+            spare: Verbs of others may take the place of these.
         """
         for addon in addons:
             for handler, mark in registrations_of(addon):
                 self._add(handler, mark.calls, mark.where, mark.deadline)
             for name, function in verbs_of(addon):
-                self.add_verb(name, function)
+                self.add_verb(name, function, spare=spare)
 
-    def add_verb(self, name: str, function: Callable[[Any, Mapping[str, Any]], Any]) -> None:
+    def add_verb(
+        self,
+        name: str,
+        function: Callable[[Any, Mapping[str, Any]], Any],
+        *,
+        spare: bool = False,
+    ) -> None:
         """Say what a policy's verb *name* does, such as ``perform``.
 
         Args:
             name: As it stands after ``do``.
             function: Takes the call and the verb's parameters, and returns as a handler
                 does: ``None`` is "not mine".
+            spare: Only if the verb has no other function; another may take its place later.
 
         Raises:
             Conflict: There is no policy, or the verb has a function already.
         """
         if self._judge is None:
             raise Conflict(f"the verb {name} is a policy's, and this supervisor has none")
-        if name in self._judge.verbs and self._judge.verbs[name] is not VERBS.get(name):
-            raise Conflict(f"there are two handlers for the verb {name}")
         if not callable(function):
             raise Conflict(f"a verb is a function of a call and parameters, not {function!r}")
+        if name in self._judge.verbs and name not in self._spare_verbs:
+            if spare:
+                return
+            raise Conflict(f"there are two handlers for the verb {name}")
+        (self._spare_verbs.add if spare else self._spare_verbs.discard)(name)
         self._judge.verbs[name] = self._adapt_verb(function)
         self._checked = False
 

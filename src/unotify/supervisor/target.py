@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from unotify.abi.types import Address, NotificationId, Tid
 from unotify.calls import Call
 from unotify.calls.acts import Act, Replacement
 from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot
 from unotify.errors import TargetGone, Unsupported
-from unotify.kernel.interface import Done, Kernel, Listener, Memory, Pinned, Thread
+from unotify.kernel.interface import (
+    Done,
+    Entering,
+    Held,
+    Kernel,
+    Listener,
+    Memory,
+    Pinned,
+    Thread,
+)
 from unotify.protocol import Exchange, Reply
 from unotify.supervisor.performing import perform
 
 __all__ = ["Target"]
 
 
+_log = logging.getLogger("unotify")
+
+_AT_EACCESS: Final = 0x200
 _NONE: Final[Mapping[str, Pinned]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Itself:
+    """Something held, by a descriptor of somebody else's."""
+
+    fd: int
+    name: bytes = b""
+
+    def require_reached(self) -> None:
+        """It was."""
 
 
 class Target:
@@ -35,16 +60,19 @@ class Target:
 
     Attributes:
         tid: The thread's id here; 0 if it is not visible from here (P3).
+        succeeded: Whether it took the answer, and that was no error; for `afterwards`.
     """
 
     __slots__ = (
         "_container",
         "_exchange",
         "_kernel",
+        "_later",
         "_listener",
         "_pins",
         "_quiet",
         "_thread",
+        "succeeded",
         "tid",
     )
 
@@ -64,6 +92,8 @@ class Target:
         self._container = container
         self._thread: Thread | None = None
         self._pins: dict[str, Pinned] = {}
+        self._later: list[Callable[[bool], object]] = []
+        self.succeeded = False
         self.tid: Tid = exchange.tid
 
     @property
@@ -173,6 +203,50 @@ class Target:
         if argument not in self._pins:
             self._pins[argument] = self._open().pin(spot)
         return self._pins[argument].text
+
+    def find(self, argument: str, spot: Spot) -> Held:
+        """As `pin`, but return what holds it; closed when the call is over.
+
+        Raises:
+            Refused: As `pin`; EACCES too if only the supervisor could come there.
+        """
+        self.pin(argument, spot)
+        found = cast(Held, self._pins[argument])
+        found.require_reached()
+        return found
+
+    def may(self, place: Held, mode: int) -> bool:
+        """Whether its rights are enough for *place*: faccessat2(2), of its effective ids.
+
+        Args:
+            place: What `find` returned; if it has a name left, its directory is meant.
+            mode: ``os.R_OK``, ``os.W_OK``, ``os.X_OK``.
+        """
+        values = {"mode": mode, "flags": _AT_EACCESS}
+        act = Act("faccessat2", "faccessat2", values, {"path": Spot(b"", empty=True)})
+        return self._open().act(act, {"path": _Itself(place.fd)}).value == 0
+
+    def open_namespace(self, kind: str) -> int:
+        """Open its namespace of *kind*, such as ``mnt``; whoever asks closes the descriptor.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            KernelError: The supervisor has no ptrace rights over it.
+            Unsupported: The kernel is a simulated one.
+        """
+        thread = self._open()
+        if not isinstance(thread, Entering):
+            raise Unsupported("namespaces", "setns(2)", "this kernel has none to enter")
+        return thread.open_namespace(kind)
+
+    def afterwards(self, callback: Callable[[bool], object]) -> None:
+        """Call *callback* when the call is over, with whether the target took a success.
+
+        If it did not (it was killed meanwhile, a deadline was over, or the answer is an error
+        after all), what was done for it can be undone (I10). What `find` returned is still held
+        then. The last that was registered is called first; what it raises is logged.
+        """
+        self._later.append(callback)
 
     def act(self, act: Act, *, pinned: Collection[str] = ()) -> Done:
         """Do *act* as the target would; for :meth:`unotify.calls.Call.perform`.
@@ -323,6 +397,12 @@ class Target:
 
     def close(self) -> None:
         """Free what it holds; the supervisor does this when the call is over."""
+        later, self._later = self._later, []
+        for callback in reversed(later):
+            try:
+                callback(self.succeeded)
+            except Exception:
+                _log.exception("what was to be done after a call of thread %d failed", self.tid)
         pins, self._pins = self._pins, {}
         for pinned in pins.values():
             pinned.close()

@@ -239,6 +239,18 @@ def test_verbs_are_added_once_and_for_policies(embedded: Rig) -> None:
         supervisor.add_verb("inject", lambda call, parameters: None)
 
 
+def test_spare_verbs_give_way(embedded: Rig) -> None:
+    """What a room has for a verb counts until somebody else has something, whoever comes first."""
+    made = policy(rule("openat", act("inject")), rule("mkdir", act("perform")))
+    supervisor = embedded.supervise(policy=made)
+    supervisor.add_verb("inject", lambda call, parameters: Return(1), spare=True)
+    supervisor.add_verb("inject", lambda call, parameters: Return(2))
+    supervisor.add_verb("inject", lambda call, parameters: Return(3), spare=True)
+    assert embedded.ask("openat", 0, PATH) == Return(2)
+    with pytest.raises(Conflict, match="two handlers"):
+        supervisor.add_verb("inject", lambda call, parameters: Return(4))
+
+
 def test_marked_verbs_are_added(embedded: Rig) -> None:
     """An object may have verbs alone."""
     from unotify.supervisor import verb

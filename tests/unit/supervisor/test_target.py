@@ -139,3 +139,56 @@ def test_unreadable_memory_is_efault(rig: Rig) -> None:
     supervisor.on(Getpid)(lambda call: call.caller.read(Address(0xDEAD), 4))
     assert rig.ask("getpid") == Fail(BadAddress().errno)
     assert supervisor.statistics().faults == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"), [(Return(0), True), (Return(5), True), (Fail(1), False), (None, False)]
+)
+def test_afterwards(rig: Rig, reply: Any, told: bool) -> None:
+    """I10: when the call is over, handlers hear whether it was a success; the last comes first."""
+    supervisor = rig.supervise()
+    heard: list[Any] = []
+
+    @supervisor.on(Getpid)
+    def handler(call: Any) -> Any:
+        call.caller.afterwards(lambda taken: heard.append(("first", taken)))
+        call.caller.afterwards(lambda taken: heard.append(("second", taken)))
+        return reply
+
+    rig.ask("getpid")
+    rig.settled(lambda: len(heard) == 2)
+    assert heard == [("second", told), ("first", told)]
+
+
+def test_afterwards_of_who_has_gone(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A target that vanished took nothing; a callback that fails keeps no other from its call."""
+    supervisor = rig.supervise()
+    heard: list[bool] = []
+
+    @supervisor.on(Getpid)
+    def handler(call: Any) -> Return:
+        call.caller.afterwards(heard.append)
+        call.caller.afterwards(lambda taken: 1 // 0)
+        rig.listener.interrupt(rig.listener.sent[call.exchange.id])
+        return Return(1)
+
+    rig.notify("getpid")
+    rig.settled(lambda: heard)
+    assert heard == [False]
+    assert "failed" in caplog.text
+
+
+def test_afterwards_of_who_was_answered_by_a_deadline(threaded: Rig) -> None:
+    """What the handler did in the end is not what the target heard of."""
+    supervisor = threaded.supervise(deadline=0.01)
+    heard: list[bool] = []
+
+    @supervisor.on(Getpid)
+    def handler(call: Any) -> Return:
+        call.caller.afterwards(heard.append)
+        threaded.settled(lambda: supervisor.statistics().expired == 1)
+        return Return(1)
+
+    assert threaded.ask("getpid") == Fail(1)
+    threaded.settled(lambda: heard)
+    assert heard == [False]

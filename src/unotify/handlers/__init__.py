@@ -1,0 +1,31 @@
+"""Acting for targets where a mere copy of a call's arguments is not enough.
+
+Each verb of a policy that is carried out here is a Python function too, with the same name and
+the same parameters::
+
+    @sup.on(MkNodAt)
+    def made(call):
+        return handlers.emulate_mknod(call, devices=["c:10:200"])
+
+`ADDONS` are the modules that have them, for :meth:`unotify.Supervisor.add`; ``unotify run`` adds
+them by itself. Whoever imports this package says that there are handlers for these verbs.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Final
+
+from unotify.handlers import devices
+from unotify.handlers.devices import emulate_mknod
+from unotify.policy.actions import ACTIONS, register
+from unotify.supervisor.addons import verbs_of
+
+__all__ = ["ADDONS", "emulate_mknod"]
+
+ADDONS: Final[tuple[ModuleType, ...]] = (devices,)
+"""The modules whose functions carry out the verbs."""
+
+for _addon in ADDONS:
+    for _name, _function in verbs_of(_addon):
+        register(ACTIONS[_name])

@@ -1,0 +1,234 @@
+"""Device nodes for targets that may not make any: mknod and mknodat.
+
+Theory of operation. What the kernel asks of who makes a device node is CAP_MKNOD in the *initial*
+user namespace. Here it is asked for in that of the caller's container, and the device has to be on
+a list. The node is then made with the caller's ids and umask, through the directory that its path
+was found to name, and with that capability lent for this one call; so the errno of all else is the
+kernel's.
+
+On some file systems a device node is of no use: those that were mounted in a user namespace,
+and mounts with nodev. There the node is a mount: of one that is on a file system of its own, which
+nobody else sees, attached to an empty file that the caller has made.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+from unotify.abi.capabilities import Capability
+from unotify.calls import Call
+from unotify.calls.acts import Act, plan
+from unotify.calls.lookups import spot_of
+from unotify.errors import KernelError, PolicyError
+from unotify.handlers.answers import passing_errors
+from unotify.kernel.interface import Held
+from unotify.kernel.mounting import attach, unmount
+from unotify.kernel.nodes import is_usable, node_mount, remove
+from unotify.kernel.rights import CAP_DAC_OVERRIDE
+from unotify.protocol import Fail, Reply, Return
+from unotify.supervisor.addons import verb
+
+__all__ = ["COMMON", "Device", "Devices", "emulate_mknod"]
+
+_log = logging.getLogger("unotify")
+
+COMMON: Final = ("c:1:3", "c:1:5", "c:1:7", "c:1:8", "c:1:9", "c:5:0")
+"""null, zero, full, random, urandom and tty: what each container has anyway."""
+
+_KINDS: Final = {"c": stat.S_IFCHR, "b": stat.S_IFBLK}
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Some devices of one type.
+
+    Attributes:
+        kind: ``S_IFCHR`` or ``S_IFBLK``.
+        major: The first and the last major number.
+        minor: The first and the last minor number.
+    """
+
+    kind: int
+    major: tuple[int, int]
+    minor: tuple[int, int]
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """Read ``c:1:3``, ``b:7:*``, ``c:136-143:0-9``.
+
+        Raises:
+            PolicyError: It has another form.
+        """
+        parts = text.split(":")
+        try:
+            kind, major, minor = parts
+            return cls(_KINDS[kind], _range(major), _range(minor))
+        except (ValueError, KeyError):
+            raise PolicyError(
+                f"{text!r} is no device", hint='write TYPE:MAJOR:MINOR, such as "c:10:200-229"'
+            ) from None
+
+    def has(self, kind: int, device: int) -> bool:
+        """Whether the device number *device* of type *kind* is one of them."""
+        return (
+            kind == self.kind
+            and self.major[0] <= os.major(device) <= self.major[1]
+            and self.minor[0] <= os.minor(device) <= self.minor[1]
+        )
+
+
+def _range(text: str) -> tuple[int, int]:
+    if text == "*":
+        return 0, (1 << 32) - 1
+    first, _, last = text.partition("-")
+    found = int(first), int(last or first)
+    if found[0] > found[1]:
+        raise ValueError(text)
+    return found
+
+
+class Devices:
+    """A list of devices."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.devices = tuple(map(Device.parse, texts))
+
+    def has(self, kind: int, device: int) -> bool:
+        """Whether it is on the list."""
+        return any(known.has(kind, device) for known in self.devices)
+
+
+devices_of = lru_cache(maxsize=256)(Devices)
+
+
+def emulate_mknod(call: Call, *, devices: Iterable[str] = COMMON) -> Reply | None:
+    """Make a device node for a target that may not; for mknod(2) and mknodat(2).
+
+    The node gets the caller's ids and umask. If the caller has gone by the time that it could
+    hear of it, the node is removed again.
+
+    Args:
+        call: The call.
+        devices: Which may be made: ``TYPE:MAJOR:MINOR`` each, with numbers, ranges or ``*``.
+
+    Returns:
+        ``None`` for what is no device, and for whiteouts: anybody may make these.
+
+    Raises:
+        TargetError: As the kernel refuses the path; EPERM: the device is not listed, or the
+            caller has no CAP_MKNOD where that counts.
+        KernelError: The supervisor lacks the rights for it.
+        PolicyError: *devices* cannot be read.
+    """
+    mode, device = call.register("mode"), call.register("dev")
+    kind = stat.S_IFMT(mode)
+    if kind not in (stat.S_IFCHR, stat.S_IFBLK) or (kind == stat.S_IFCHR and device == 0):
+        return None
+    caller = call.caller
+    act = plan(call)
+    allowed = devices_of(tuple(devices)).has(kind, device) and caller.around.may(
+        Capability.CAP_MKNOD
+    )
+    try:
+        place: Held = caller.find("path", spot_of(call, "path"))
+    except KernelError:
+        if allowed:
+            raise
+        return Fail(errno.EPERM)  # in a namespace that nobody else can enter
+    if not place.name:
+        return Fail(errno.EEXIST)
+    if not allowed:
+        return Fail(errno.EEXIST if _exists(place) else errno.EPERM)
+    with passing_errors():
+        if not os.fstatvfs(place.fd).f_flag & _ST_NODEV:
+            made = _make(call, act, place)
+            if made is not None:
+                return made
+        return _mount(call, act, place)
+
+
+_ST_NODEV: Final = 4
+
+
+def _exists(place: Held) -> bool:
+    # The kernel, too, tells of this first.
+    try:
+        os.stat(place.name, dir_fd=place.fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _make(call: Call, act: Act, place: Held) -> Reply | None:
+    """Make the node; ``None`` if it would be of no use there."""
+    caller = call.caller
+    # What the caller may do in its user namespace nobody can do here, so it is asked there.
+    may = caller.may(place, os.W_OK | os.X_OK)
+    lent = 1 << Capability.CAP_MKNOD | (CAP_DAC_OVERRIDE if may else 0)
+    rights = caller.credentials
+    done = caller.act(replace(act, lent=lent), pinned=["path"])
+    if done.value == -errno.EPERM:
+        return None  # an overlay of a user namespace acts as who mounted it
+    if done.value < 0:
+        return Fail(-done.value)
+    name = place.name.rstrip(b"/")
+    try:
+        found = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+        usable = is_usable(place.fd, name)
+    except (OSError, KernelError):
+        return Return(0)  # another thread has taken it away already
+    if not usable:
+        remove(place.fd, name, found, rights)
+        return None
+    caller.afterwards(
+        lambda taken: None if taken else _undone(remove(place.fd, name, found, rights), name)
+    )
+    return Return(0)
+
+
+def _mount(call: Call, act: Act, place: Held) -> Reply:
+    """Make an empty file, and attach a node to it."""
+    caller = call.caller
+    rights = caller.credentials
+    mode, device = call.register("mode"), call.register("dev")
+    values = {"flags": _NEW, "mode": mode & 0o777}
+    done = caller.act(
+        Act("openat", call.call_name, values, act.spots, returns_fd=True), pinned=["path"]
+    )
+    if done.value < 0:
+        return Fail(-done.value)
+    file = done.fd
+    found = os.fstat(file)
+    name = place.name.rstrip(b"/")
+    caller.afterwards(lambda taken: os.close(file))
+    caller.afterwards(
+        lambda taken: None if taken else _undone(remove(place.fd, name, found, rights), name)
+    )
+    namespace = caller.open_namespace("mnt")
+    caller.afterwards(lambda taken: os.close(namespace))
+    permissions = stat.S_IMODE(found.st_mode)
+    node = node_mount(stat.S_IFMT(mode) | permissions, device, found.st_uid, found.st_gid)
+    caller.afterwards(lambda taken: node.close())
+    if not caller.is_waiting():
+        return Fail(errno.EINTR)
+    attach(namespace, node, file)
+    caller.afterwards(lambda taken: None if taken else unmount(namespace, node.fd))
+    return Return(0)
+
+
+def _undone(done: bool, name: bytes) -> None:
+    if not done:
+        _log.warning("%r was made for a target that had gone, and stays", name)
+
+
+@verb("emulate-mknod")
+def _emulate_mknod(call: Call, parameters: Mapping[str, Any]) -> Reply | None:
+    return emulate_mknod(call, devices=parameters.get("devices", COMMON))
