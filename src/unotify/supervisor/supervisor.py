@@ -375,6 +375,7 @@ class Supervisor:
         wait_killable: bool = False,
         container: str = "",
         on_close: Callable[[Listener], None] | None = None,
+        backlog: Iterable[bytes] = (),
     ) -> None:
         """Supervise whoever is behind *listener*; it belongs to the supervisor from now on.
 
@@ -391,6 +392,8 @@ class Supervisor:
                 outermost pid namespace below the supervisor's own.
             on_close: Called when the supervisor has closed it: its last target has gone, or the
                 supervisor stops. In a thread of the supervisor, which waits for it.
+            backlog: Notifications that somebody else has received and not answered; they are
+                served before any other.
 
         Raises:
             Conflict: It belongs to a filter of this very process, which would
@@ -407,7 +410,7 @@ class Supervisor:
         source = Source(
             listener, self.kernel, quiet=wait_killable, container=container, on_close=on_close
         )
-        self._serve(source, [])
+        self._serve(source, list(backlog))
 
     def _serve(self, source: Source, backlog: list[bytes]) -> None:
         with suppress(Unsupported):  # only a scheduling hint (W3)
@@ -502,6 +505,31 @@ class Supervisor:
             self._readers.remove(source)
         self._readers.close()
         self._idle.set()
+
+    def leave(self, *, drain: float = 5.0) -> bool:
+        """Receive no more, and leave what is unanswered to whoever has copies of the listeners.
+
+        Handlers have *drain* seconds to finish. What they do not finish stays unanswered, as does
+        what is held; targets go on waiting for the other copies' holder (R3). This process is to
+        end soon after: a handler that still runs would act beside its successor.
+
+        Returns:
+            Whether all handlers have finished.
+        """
+        if self._closed:
+            return True
+        self._closed = True
+        self._readers.stop()
+        finished = self._readers.join(drain)
+        self._deadlines.stop()
+        for source in list(self._readers.sources.values()):
+            with self._engine.lock:
+                vanished = source.protocol.close()
+            self._engine.vanished(vanished)
+            self._readers.remove(source)
+        self._readers.close()
+        self._idle.set()
+        return finished
 
     def close(self) -> None:
         """:meth:`stop`, for ``with`` and :func:`contextlib.closing`."""
