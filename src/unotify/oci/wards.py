@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from unotify.handlers import ADDONS
 from unotify.oci.choosing import REFUSE
 from unotify.protocol import Fail
 from unotify.supervisor import Instrument, Supervisor
@@ -71,6 +72,8 @@ class Wards:
         """
         supervisor = Supervisor(policy=policy, **self._options)
         try:
+            if any(rule.verdict.handler for rule in policy.rules):
+                supervisor.add(*ADDONS, spare=True)
             self._prepare(supervisor)
             supervisor.check()
         except BaseException:
