@@ -1,0 +1,204 @@
+"""Container engines that are given the profile: podman, and containerd as Kubernetes uses it."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.containers.container_support import Agent, Place, as_text, program
+from tests.kernel.cli_support import cli
+from tests.kernel.profiles import CONTAINERS, profile
+from tests.kernel.spawn_support import PATIENCE, until
+
+POLICY = """
+version = 1
+default = "allow"
+
+[[rule]]
+calls = ["mkdir", "mkdirat"]
+where = 'path == "/tmp/elsewhere"'
+do = { redirect = { path = "/tmp/here" } }
+
+[[rule]]
+calls = ["mkdir", "mkdirat"]
+do = "perform"
+
+[[rule]]
+calls = ["mknod", "mknodat"]
+where = "mode & S_IFMT in (S_IFCHR, S_IFBLK)"
+do = { fail = "ENOSPC" }
+log = true
+
+[[rule]]
+calls = ["init_module", "finit_module"]
+do = { fail = "EKEYREJECTED" }
+log = true
+
+[[rule]]
+calls = ["keyctl"]
+do = { fail = "EKEYREVOKED" }
+"""
+SCRIPT = """exec 2>&1
+mkdir /tmp /tmp/a /tmp/elsewhere; ls /tmp
+mknod /tmp/null c 1 3
+insmod /bin/busybox
+unshare -n true
+"""
+ANSWERS = """mkdir: can't create directory '/tmp': File exists
+a
+here
+mknod: /tmp/null: No space left on device
+insmod: can't insert '/bin/busybox': Key was rejected by service
+"""
+# What the engine's own profile refuses stays refused.
+REFUSED = "unshare: unshare(0x40000000): Operation not permitted\n"
+
+
+@pytest.fixture(name="agent", scope="module")
+def _agent(shared: Place) -> Agent:
+    policies = shared.fresh("policies")
+    policies.mkdir()
+    (policies / "engines.toml").write_text(POLICY)
+    return shared.agent(policies)
+
+
+def made(place: Place, agent: Agent, *options: str) -> Path:
+    """The profile that ``unotify profile`` prints for *agent*."""
+    policy, out = place.fresh("policy.toml"), place.fresh("profile.json")
+    policy.write_text(POLICY)
+    done = cli(
+        *("profile", str(policy), "--listener", str(agent.socket), "--metadata", "engines"),
+        *("--base", str(profile(CONTAINERS)), "-o", str(out), *options),
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+class Apart:
+    """A mount namespace in which directories that engines insist on are empty and ours."""
+
+    def __init__(self, place: Place) -> None:
+        hidden = " && ".join(f"mount -t tmpfs none {path}" for path in ("/run", "/var/lib"))
+        self._process = place.begin(
+            [
+                *("unshare", "-m", "--propagation", "private", "sh", "-c"),
+                f"{hidden} && echo ready && exec sleep 100000",
+            ],
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def command(self, *command: str) -> list[str]:
+        """*command* in there."""
+        return ["nsenter", "-t", str(self._process.pid), "-m", *command]
+
+    def does(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run *command* in there, to its end."""
+        options = {"stdin": subprocess.DEVNULL} | options
+        return subprocess.run(
+            self.command(*command),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=3 * PATIENCE,
+            **options,
+        )
+
+
+# ---------------------------------------------------------------- podman
+
+
+class Podman:
+    """Podman with all its state in one place, and an image of busybox."""
+
+    def __init__(self, place: Place) -> None:
+        self._apart = Apart(place)
+        home = place.fresh("podman")
+        home.mkdir()
+        self._command = [
+            program("podman"),
+            *("--root", str(home / "root"), "--runroot", str(home / "run")),
+            *("--tmpdir", str(home / "tmp"), "--network-config-dir", str(home / "net")),
+            *("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"),
+            *("--events-backend", "none", "--runtime", "runc"),
+        ]
+        bundle = place.runtime("runc").bundle()
+        image = place.fresh("image.tar")
+        with tarfile.open(image, "w") as archive:
+            archive.add(bundle.rootfs, ".")
+        done = self._apart.does(*self._command, "import", str(image), "busybox")
+        assert done.returncode == 0, as_text(done)
+
+    def runs(self, seccomp: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run `SCRIPT` in a container."""
+        # Where root lacks CAP_SYS_RESOURCE, limits cannot be raised to podman's own.
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+        return self._apart.does(
+            *(*self._command, "run", "--rm", "--network", "none", "--pids-limit", "0", *limits),
+            *("--security-opt", f"seccomp={seccomp}", *options),
+            *("busybox", "sh", "-c", SCRIPT),
+        )
+
+
+@pytest.fixture(name="podman", scope="module")
+def _podman(shared: Place) -> Podman:
+    return Podman(shared)
+
+
+def test_podman(podman: Podman, agent: Agent, place: Place) -> None:
+    """Podman hands the profile on, and settles what depends on the container's capabilities."""
+    seccomp = made(place, agent, "--format", "podman")
+    done = podman.runs(seccomp)
+    assert done.stdout == ANSWERS + REFUSED, as_text(done) + agent.said
+    # With the capability the engine's profile allows unshare; the rules stay above it.
+    done = podman.runs(seccomp, "--cap-add", "SYS_ADMIN")
+    assert done.stdout == ANSWERS, as_text(done) + agent.said
+
+
+# ---------------------------------------------------------------- containerd
+
+
+class Containerd:
+    """A containerd of its own, and ``ctr``."""
+
+    def __init__(self, place: Place) -> None:
+        self._apart = Apart(place)
+        home = place.fresh("d")
+        home.mkdir()
+        self._socket = home / "c.sock"
+        config = home / "config.toml"
+        config.write_text(
+            f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+            f'[grpc]\naddress = "{self._socket}"\n[ttrpc]\naddress = "{home}/t.sock"\n'
+        )
+        with open(home / "log", "w") as log:
+            place.begin(
+                self._apart.command(program("containerd"), "-c", str(config)),
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: self._ctr("version").returncode == 0)
+
+    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._apart.does(program("ctr"), "-a", str(self._socket), *arguments)
+
+    def runs(self, place: Place, seccomp: Path) -> subprocess.CompletedProcess[str]:
+        """Run `SCRIPT` in a container."""
+        rootfs = place.runtime("runc").bundle().rootfs
+        return self._ctr(
+            *("run", "--rm", "--rootfs", "--seccomp", "--seccomp-profile", str(seccomp)),
+            *(str(rootfs), place.name("d"), "/bin/sh", "-c", SCRIPT),
+        )
+
+
+def test_containerd(agent: Agent, shared: Place, place: Place) -> None:
+    """Containerd takes the profile as it is, as for a localhostProfile of Kubernetes."""
+    done = Containerd(shared).runs(place, made(place, agent))
+    assert done.stdout == ANSWERS + REFUSED, as_text(done) + agent.said
+    assert "policy engines by entry 1" in agent.said
