@@ -39,6 +39,7 @@ __all__ = [
     "Place",
     "Runtime",
     "as_text",
+    "bare_config",
     "new_place",
     "program",
 ]
@@ -297,8 +298,7 @@ class Bundle:
         shutil.copy(program("busybox"), self.rootfs / "bin" / "busybox")
         for applet in _applets():
             (self.rootfs / "bin" / applet).symlink_to("busybox")
-        self.config = copy.deepcopy(_spec())
-        self.config["process"]["terminal"] = False
+        self.config = bare_config()
         self.config["root"]["readonly"] = False
         for capabilities in self.config["process"]["capabilities"].values():
             capabilities.append("CAP_MKNOD")
@@ -356,6 +356,13 @@ def _applets() -> tuple[str, ...]:
         [program("busybox"), "--list"], capture_output=True, text=True, check=True
     )
     return tuple(name for name in done.stdout.split() if name != "busybox")
+
+
+def bare_config() -> dict[str, Any]:
+    """What ``runc spec`` has, without a terminal."""
+    config = copy.deepcopy(_spec())
+    config["process"]["terminal"] = False
+    return config
 
 
 @functools.cache
@@ -418,13 +425,17 @@ class Runtime:
     def begins(self, bundle: Bundle) -> tuple[str, subprocess.Popen[str]]:
         """Start a container whose standard streams are pipes; its name, and the runtime."""
         bundle.write()
+        return self.begins_in(bundle.path)
+
+    def begins_in(self, directory: Path) -> tuple[str, subprocess.Popen[str]]:
+        """The same with a bundle made by hand."""
         name = self._place.name("c")
         process = self._place.begin(
             [*self._command, "run", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            **self._options(bundle),
+            **self._options() | {"cwd": directory},
         )
         return name, process
 

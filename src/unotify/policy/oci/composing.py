@@ -81,8 +81,8 @@ def runtime_profile(
         metadata: What the agent is told beside.
         base: What decides where no rule of *policy* does; without one its default.
         wait_killable: Set SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: a signal that does not kill
-            cannot interrupt a call that the agent has received (kernel-facts I2). crun takes
-            it since 1.6, runc since 1.5 with libseccomp 2.6.
+            cannot interrupt a call that the agent has received (kernel-facts I2). crun has
+            taken it since 2022, runc does since 1.5 with libseccomp 2.6.
         native: The architecture of the host.
 
     Returns:
