@@ -19,6 +19,7 @@ import pytest
 from tests.conftest import missing
 from tests.kernel.cli_support import ENVIRON, UNOTIFY, cli
 from tests.kernel.profiles import ENGINES, profile
+from tests.unit.handlers.images import image
 from unotify.abi.arch import Arch
 from unotify.cli.failures import Exit
 from unotify.kernel import default_kernel
@@ -135,18 +136,27 @@ def test_database_only() -> None:
 
 
 def test_modules() -> None:
-    """A known module is loaded by the host; another is not, nor are bytes of the program's own."""
+    """A known module is the host's affair; another is refused, and so is who may load none."""
     code = """import ctypes, os, tempfile
 libc = ctypes.CDLL(None, use_errno=True)
 with tempfile.TemporaryDirectory() as place:
-    for name in ("overlay.ko", "evil.ko"):
-        fd = os.open(os.path.join(place, name), os.O_CREAT | os.O_RDWR)
+    for image in {images!r}:
+        with open(os.path.join(place, "x"), "wb") as file:
+            file.write(image)
+        fd = os.open(os.path.join(place, "x"), os.O_RDONLY)
         print(libc.syscall(313, fd, b"", 0), errno.errorcode.get(ctypes.get_errno()), end=" ")
         ctypes.set_errno(0)"""
     if os.uname().machine != "x86_64":
         missing("the program knows x86-64's numbers")
-    handlers = ("--handlers", str(POLICIES / "modules.py"))
-    assert python("modules", code, *handlers) == "0 None -1 EPERM"
+    code = code.format(images=[image(b"name=overlay\0"), image(b"name=evil\0")])
+    first, second = python("modules", code).rsplit(" -1 ", 1)
+    assert second == "EPERM"
+    if os.geteuid():
+        assert first == "-1 EPERM"
+    else:
+        # Where it is there already, as a module or built in, it is not loaded again.
+        there = os.path.exists("/sys/module/overlay")
+        assert first == "-1 EEXIST" if there else first in ("0 None", "-1 ENOENT", "-1 EPERM")
 
 
 def test_ai_agent(tmp_path: Path) -> None:

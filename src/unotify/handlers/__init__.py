@@ -16,14 +16,22 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from unotify.handlers import devices
+from unotify.handlers import devices, modules
 from unotify.handlers.devices import emulate_mknod
+from unotify.handlers.modules import load_module
 from unotify.policy.actions import ACTIONS, register
 from unotify.supervisor.addons import verbs_of
 
-__all__ = ["ADDONS", "emulate_mknod"]
+__all__ = [
+    "ADDONS",
+    "emulate_mknod",
+    "load_module",
+]
 
-ADDONS: Final[tuple[ModuleType, ...]] = (devices,)
+ADDONS: Final[tuple[ModuleType, ...]] = (
+    devices,
+    modules,
+)
 """The modules whose functions carry out the verbs."""
 
 for _addon in ADDONS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from unotify.policy.action import Action, Parameter, only
+from unotify.policy.handled_system import SYSTEM
 
 __all__ = ["HANDLED"]
 
@@ -32,12 +33,7 @@ def _backwards(devices: object) -> str | None:
 
 
 HANDLED: Final[tuple[Action, ...]] = (
-    Action(
-        "load-module",
-        "load the host's own module of that name",
-        {"command": Parameter("strings", "what loads it; modprobe by default")},
-        refuses=only("init_module", "finit_module"),
-    ),
+    *SYSTEM,
     Action(
         "fake-ownership",
         "remember owners, modes and devices instead of setting them",

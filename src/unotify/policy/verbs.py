@@ -146,6 +146,10 @@ def _check(name: str, parameter: Parameter, value: object) -> None:
     raise PolicyError(f'"{name}" {what}', hint=hint)
 
 
+def _shape(action: Action) -> str:
+    return '"..."' if action.parameters[action.one_of[-1]].kind == "string" else '["..."]'
+
+
 def _act(action: Action, value: object, *, given: bool) -> Verdict:
     if given and not isinstance(value, dict) and action.main is not None:
         value = {action.main: value}
@@ -172,7 +176,7 @@ def _act(action: Action, value: object, *, given: bool) -> Verdict:
     if action.one_of and not any(key in parameters for key in action.one_of):
         raise PolicyError(
             f'"{action.name}" takes {listed(action.one_of, "or")}',
-            hint=f'such as {{ {action.name} = {{ {action.one_of[-1]} = "..." }} }}',
+            hint=f"such as {{ {action.name} = {{ {action.one_of[-1]} = {_shape(action)} }} }}",
         )
     wrong = action.together(dict(parameters))
     if wrong is not None:

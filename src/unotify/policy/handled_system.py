@@ -1,0 +1,33 @@
+"""The verbs of `unotify.handlers` that are about the system as a whole.
+
+As in `unotify.policy.handled`, only what they may be given.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unotify.policy.action import Action, Parameter, only
+
+__all__ = ["SYSTEM"]
+
+SYSTEM: Final[tuple[Action, ...]] = (
+    Action(
+        "load-module",
+        "load the host's own module of that name; delete_module is refused",
+        {
+            "modules": Parameter(
+                "strings",
+                "the names that may be loaded, with * for any part of one",
+                example="br_netfilter",
+                pattern="[A-Za-z0-9_*-]{1,55}",
+                wants="names of modules",
+            ),
+            "command": Parameter("strings", "what loads one, given its name; modprobe by default"),
+            "parameters": Parameter("strings", "what may be given as parameters of a module"),
+        },
+        main="modules",
+        one_of=("modules",),
+        refuses=only("init_module", "finit_module", "delete_module"),
+    ),
+)
