@@ -16,21 +16,24 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from unotify.handlers import devices, modules
+from unotify.handlers import devices, modules, sysinfo
 from unotify.handlers.devices import emulate_mknod
 from unotify.handlers.modules import load_module
+from unotify.handlers.sysinfo import emulate_sysinfo
 from unotify.policy.actions import ACTIONS, register
 from unotify.supervisor.addons import verbs_of
 
 __all__ = [
     "ADDONS",
     "emulate_mknod",
+    "emulate_sysinfo",
     "load_module",
 ]
 
 ADDONS: Final[tuple[ModuleType, ...]] = (
     devices,
     modules,
+    sysinfo,
 )
 """The modules whose functions carry out the verbs."""
 

@@ -82,9 +82,4 @@ HANDLED: Final[tuple[Action, ...]] = (
         {"names": Parameter("strings", "such as trusted.overlay.*")},
         refuses=only(*_XATTR),
     ),
-    Action(
-        "emulate-sysinfo",
-        "answer with the limits of the caller's cgroup",
-        refuses=only("sysinfo"),
-    ),
 )

@@ -30,4 +30,9 @@ SYSTEM: Final[tuple[Action, ...]] = (
         one_of=("modules",),
         refuses=only("init_module", "finit_module", "delete_module"),
     ),
+    Action(
+        "emulate-sysinfo",
+        "answer with the limits of the caller's control group",
+        refuses=only("sysinfo"),
+    ),
 )
