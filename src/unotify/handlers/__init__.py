@@ -16,10 +16,11 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from unotify.handlers import devices, modules, sysinfo
+from unotify.handlers import devices, modules, sysinfo, xattr
 from unotify.handlers.devices import emulate_mknod
 from unotify.handlers.modules import load_module
 from unotify.handlers.sysinfo import emulate_sysinfo
+from unotify.handlers.xattr import emulate_xattr
 from unotify.policy.actions import ACTIONS, register
 from unotify.supervisor.addons import verbs_of
 
@@ -27,6 +28,7 @@ __all__ = [
     "ADDONS",
     "emulate_mknod",
     "emulate_sysinfo",
+    "emulate_xattr",
     "load_module",
 ]
 
@@ -34,6 +36,7 @@ ADDONS: Final[tuple[ModuleType, ...]] = (
     devices,
     modules,
     sysinfo,
+    xattr,
 )
 """The modules whose functions carry out the verbs."""
 

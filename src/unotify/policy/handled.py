@@ -12,7 +12,6 @@ from unotify.policy.handled_system import SYSTEM
 
 __all__ = ["HANDLED"]
 
-_XATTR: Final = ("setxattr", "lsetxattr", "fsetxattr", "setxattrat")
 _OWNERS: Final = (
     *("chown", "chown32", "lchown", "lchown32", "fchown", "fchown32", "fchownat"),
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "mknod", "mknodat", "statx"),
@@ -75,11 +74,5 @@ HANDLED: Final[tuple[Action, ...]] = (
         "unmount what is not protected",
         {"protected": Parameter("strings", "mount points that stay")},
         refuses=only("umount", "umount2"),
-    ),
-    Action(
-        "emulate-xattr",
-        "set the extended attributes that are listed",
-        {"names": Parameter("strings", "such as trusted.overlay.*")},
-        refuses=only(*_XATTR),
     ),
 )

@@ -11,6 +11,12 @@ from unotify.policy.action import Action, Parameter, only
 
 __all__ = ["SYSTEM"]
 
+_XATTR: Final = (
+    *("setxattr", "lsetxattr", "fsetxattr", "setxattrat"),
+    *("getxattr", "lgetxattr", "fgetxattr", "getxattrat"),
+    *("removexattr", "lremovexattr", "fremovexattr", "removexattrat"),
+)
+
 SYSTEM: Final[tuple[Action, ...]] = (
     Action(
         "load-module",
@@ -34,5 +40,21 @@ SYSTEM: Final[tuple[Action, ...]] = (
         "emulate-sysinfo",
         "answer with the limits of the caller's control group",
         refuses=only("sysinfo"),
+    ),
+    Action(
+        "emulate-xattr",
+        "set, read and remove the trusted.* attributes that are listed",
+        {
+            "names": Parameter(
+                "strings",
+                "the attributes, with * for any part of a name, or NAME=VALUE for one value; "
+                "trusted.overlay.* by default",
+                example="trusted.overlay.opaque=y",
+                pattern=r"trusted\..+",
+                wants="names that begin with trusted.",
+            )
+        },
+        main="names",
+        refuses=only(*_XATTR),
     ),
 )
