@@ -16,9 +16,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from unotify.handlers import devices, modules, sysinfo, xattr
+from unotify.handlers import devices, modules, scheduling, sysinfo, xattr
 from unotify.handlers.devices import emulate_mknod
 from unotify.handlers.modules import load_module
+from unotify.handlers.scheduling import emulate_sched
 from unotify.handlers.sysinfo import emulate_sysinfo
 from unotify.handlers.xattr import emulate_xattr
 from unotify.policy.actions import ACTIONS, register
@@ -27,6 +28,7 @@ from unotify.supervisor.addons import verbs_of
 __all__ = [
     "ADDONS",
     "emulate_mknod",
+    "emulate_sched",
     "emulate_sysinfo",
     "emulate_xattr",
     "load_module",
@@ -35,6 +37,7 @@ __all__ = [
 ADDONS: Final[tuple[ModuleType, ...]] = (
     devices,
     modules,
+    scheduling,
     sysinfo,
     xattr,
 )

@@ -57,4 +57,36 @@ SYSTEM: Final[tuple[Action, ...]] = (
         main="names",
         refuses=only(*_XATTR),
     ),
+    Action(
+        "emulate-sched",
+        "set how threads of the container are scheduled",
+        {
+            "policies": Parameter(
+                "strings",
+                "the policies that may be set; other, batch and idle by default",
+                example="rr",
+                pattern="other|fifo|rr|batch|idle",
+                wants="other, fifo, rr, batch or idle",
+            ),
+            "priority": Parameter(
+                "integer", "the highest real-time priority; 1 by default", least=1, most=99
+            ),
+            "nice": Parameter("integer", "the lowest nice value; 0 by default", least=-20, most=19),
+            "io": Parameter(
+                "strings",
+                "the classes of I/O that may be set; none, best-effort and idle by default",
+                example="best-effort",
+                pattern="none|realtime|best-effort|idle",
+                wants="none, realtime, best-effort or idle",
+            ),
+        },
+        refuses=only(
+            *("sched_setscheduler", "sched_setparam", "sched_setattr", "setpriority", "ioprio_set")
+        ),
+        # Of groups and users the kernel decides.
+        concerns=lambda call, given: {
+            "setpriority": "which == PRIO_PROCESS",
+            "ioprio_set": "which == IOPRIO_WHO_PROCESS",
+        }.get(call),
+    ),
 )
