@@ -16,9 +16,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from unotify.handlers import devices, modules, scheduling, sysinfo, xattr
+from unotify.handlers import devices, modules, network, scheduling, sysinfo, xattr
 from unotify.handlers.devices import emulate_mknod
 from unotify.handlers.modules import load_module
+from unotify.handlers.network import host_socket
 from unotify.handlers.scheduling import emulate_sched
 from unotify.handlers.sysinfo import emulate_sysinfo
 from unotify.handlers.xattr import emulate_xattr
@@ -31,12 +32,14 @@ __all__ = [
     "emulate_sched",
     "emulate_sysinfo",
     "emulate_xattr",
+    "host_socket",
     "load_module",
 ]
 
 ADDONS: Final[tuple[ModuleType, ...]] = (
     devices,
     modules,
+    network,
     scheduling,
     sysinfo,
     xattr,

@@ -28,11 +28,12 @@ from unotify.errors import Refused
 from unotify.kernel._libc import syscall
 from unotify.kernel.acts import Outcome, number
 from unotify.kernel.blocking import Waiting
+from unotify.kernel.host_sockets import made_like
 from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 from unotify.kernel.walking import NO_MAGICLINKS, openat2
 
-__all__ = ["CHROOT", "SENDER", "SOCKETS", "Sender", "execute_on_socket", "unix_path"]
+__all__ = ["CHROOT", "HOST", "SENDER", "SOCKETS", "Sender", "execute_on_socket", "unix_path"]
 
 _AF: Final = struct.Struct("=H")
 _SOL_SOCKET: Final = 1
@@ -50,6 +51,9 @@ SENDER: Final = CAP_SYS_ADMIN | CAP_SETUID | CAP_SETGID
 CHROOT: Final = 1 << 18
 """CAP_SYS_CHROOT: what it takes to bind to a path as seen from another root."""
 
+
+HOST: Final = 2
+"""As the value ``fresh`` of an act: it is done on a new socket of our own network namespace."""
 
 SOCKETS: Final = frozenset({"connect", "bind", "sendmsg"})
 """Acts that are done here."""
@@ -117,6 +121,8 @@ def execute_on_socket(
     """
     fd = fds["fd"]
     _option(fd, _SO_TYPE)  # what is no socket is refused before any path is looked at
+    if act.values.get("fresh") == HOST:
+        return _on_host(act, place, fd, passed, wait)
     if act.name == "sendmsg":
         return _send(act, place, fd, passed, sender, wait)
     address = act.values["address"]
@@ -140,6 +146,25 @@ def execute_on_socket(
             os.close(fresh)
         if pinned is not None:
             pinned.close()
+
+
+def _on_host(act: Act, place: Place, fd: int, passed: Mapping[int, int], wait: Waiting) -> Outcome:
+    """The same on a new socket of our own network namespace, which is the caller's if it worked."""
+    address = act.values["address"]
+    assert isinstance(address, bytes)
+    fresh = made_like(fd, _AF.unpack_from(address)[0])
+    try:
+        if act.name == "sendmsg":
+            done = _send(act, place, fresh, passed, None, wait).value
+        else:
+            done = wait(lambda: syscall(number(act.name), fresh, address, len(address)))
+        if done >= 0 or done == -errno.EINPROGRESS:
+            kept, fresh = fresh, -1
+            return Outcome(done, kept)
+        return Outcome(done)
+    finally:
+        if fresh >= 0:
+            os.close(fresh)
 
 
 def _another(fd: int, family: int) -> int:

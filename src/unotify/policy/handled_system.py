@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from unotify.policy import host_sockets
 from unotify.policy.action import Action, Parameter, only
 
 __all__ = ["SYSTEM"]
@@ -88,5 +89,30 @@ SYSTEM: Final[tuple[Action, ...]] = (
             "setpriority": "which == PRIO_PROCESS",
             "ioprio_set": "which == IOPRIO_WHO_PROCESS",
         }.get(call),
+    ),
+    Action(
+        "host-socket",
+        "connect, bind and send on the host's network",
+        {
+            "to": Parameter(
+                "strings",
+                "what may be reached: IP, IP/BITS, either with :PORT or :PORT-PORT",
+                example="10.0.0.0/8:443",
+            ),
+            "map": Parameter(
+                "strings",
+                "what is reached instead: IP:PORT=IP:PORT",
+                example="10.0.2.2:80=127.0.0.1:8080",
+            ),
+            "ports": Parameter(
+                "strings", "what may be bound: PORT=PORT or PORT=IP:PORT", example="8080=18080"
+            ),
+        },
+        main="to",
+        one_of=("to", "map", "ports"),
+        refuses=only(
+            *("connect", "bind", "sendto", "sendmsg", "sendmmsg", "getpeername", "getsockname")
+        ),
+        together=host_sockets.problem,
     ),
 )

@@ -141,7 +141,7 @@ def example(parameter: Parameter) -> object:
     choice = parameter.choices[0] if parameter.choices else parameter.example or "x"
     return {
         "string": choice,
-        "strings": ["x"],
+        "strings": [choice],
         "integer": 1,
         "boolean": True,
         "errno": "EPERM",
