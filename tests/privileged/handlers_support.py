@@ -38,6 +38,25 @@ def mount(source, target, fstype, flags=0, data=None):
     return errno.errorcode[ctypes.get_errno()] if done else 0
 def umount(target, flags=0):
     return errno.errorcode[ctypes.get_errno()] if libc.umount2(os.fsencode(target), flags) else 0
+def drop(*capabilities):
+    "Go on without some capabilities."
+    class Data(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_uint32) for name in "epiEPI"]
+    status = open("/proc/self/status").read()
+    bits = int(status.partition("CapPrm:")[2].split()[0], 16)
+    for capability in capabilities:
+        bits &= ~(1 << capability)
+    data = Data(bits & 0xFFFFFFFF, bits & 0xFFFFFFFF, 0, bits >> 32, bits >> 32, 0)
+    assert libc.capset(struct.pack("=Ii", 0x20080522, 0), ctypes.byref(data)) == 0
+def mounts(place):
+    "Attributes, root, type, source and options of what is mounted below a place."
+    found = []
+    for line in open("/proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        words, more = before.split(), after.split()
+        if words[4].startswith(place):
+            found.append([words[4][len(place):], words[5], *more])
+    return found
 def say(found):
     print(json.dumps(found), flush=True)
 def contain(flags=0x30020000, first={FIRST}, count=65536):
@@ -46,7 +65,7 @@ def contain(flags=0x30020000, first={FIRST}, count=65536):
     back, forth = os.pipe()
     if child := os.fork():
         os.read(back, 1)
-        for kind in "ug":
+        for kind in "ug" if flags & 0x10000000 else "":
             open(f"/proc/{{child}}/{{kind}}id_map", "w").write(f"0 {{first}} {{count}}")
         os.write(there, b"x")
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255)

@@ -16,9 +16,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from unotify.handlers import devices, modules, network, scheduling, sysinfo, xattr
+from unotify.handlers import devices, modules, mounts, network, scheduling, sysinfo, xattr
 from unotify.handlers.devices import emulate_mknod
 from unotify.handlers.modules import load_module
+from unotify.handlers.mounts import emulate_mount
 from unotify.handlers.network import host_socket
 from unotify.handlers.scheduling import emulate_sched
 from unotify.handlers.sysinfo import emulate_sysinfo
@@ -29,6 +30,7 @@ from unotify.supervisor.addons import verbs_of
 __all__ = [
     "ADDONS",
     "emulate_mknod",
+    "emulate_mount",
     "emulate_sched",
     "emulate_sysinfo",
     "emulate_xattr",
@@ -39,6 +41,7 @@ __all__ = [
 ADDONS: Final[tuple[ModuleType, ...]] = (
     devices,
     modules,
+    mounts,
     network,
     scheduling,
     sysinfo,

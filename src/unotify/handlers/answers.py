@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, Refused
+from unotify.kernel.interface import Held
 
-__all__ = ["passing_errors"]
+__all__ = ["find", "find_there", "passing_errors"]
 
 
 @contextmanager
@@ -26,3 +30,34 @@ def passing_errors() -> Iterator[None]:
         if error.hint is not None or not error.errno:
             raise
         raise Refused(str(error), errno=error.errno) from error
+
+
+def find(caller: Any, argument: str, spot: Spot, *, allowed: bool) -> Held:
+    """What *spot* names for *caller*, held; the kernel, too, tells first of paths.
+
+    Args:
+        caller: A `unotify.Target`.
+        argument: The name to hold it by.
+        spot: How it is looked up.
+        allowed: Whether anything will be done; what cannot be looked up is EPERM if not.
+
+    Raises:
+        TargetError: It leads nowhere.
+        KernelError: We may not look.
+    """
+    try:
+        found: Held = caller.find(argument, spot)
+    except KernelError:
+        if allowed:
+            raise
+        # In a user namespace that nobody else can enter.
+        raise Refused("it may not do that", errno=errno.EPERM) from None
+    return found
+
+
+def find_there(caller: Any, argument: str, spot: Spot, *, allowed: bool = True) -> Held:
+    """As `find`, of something that has to exist."""
+    found = find(caller, argument, spot, allowed=allowed)
+    if found.name:
+        raise Refused(f"{argument} is not there", errno=errno.ENOENT)
+    return found

@@ -27,7 +27,7 @@ from unotify.calls import Call
 from unotify.calls.acts import Act, plan
 from unotify.calls.lookups import spot_of
 from unotify.errors import KernelError, PolicyError
-from unotify.handlers.answers import passing_errors
+from unotify.handlers.answers import find, passing_errors
 from unotify.kernel.interface import Held
 from unotify.kernel.mounting import attach, unmount
 from unotify.kernel.nodes import is_usable, node_mount, remove
@@ -137,12 +137,7 @@ def emulate_mknod(call: Call, *, devices: Iterable[str] = COMMON) -> Reply | Non
     allowed = devices_of(tuple(devices)).has(kind, device) and caller.around.may(
         Capability.CAP_MKNOD
     )
-    try:
-        place: Held = caller.find("path", spot_of(call, "path"))
-    except KernelError:
-        if allowed:
-            raise
-        return Fail(errno.EPERM)  # in a namespace that nobody else can enter
+    place = find(caller, "path", spot_of(call, "path"), allowed=allowed)
     if not place.name:
         return Fail(errno.EEXIST)
     if not allowed:

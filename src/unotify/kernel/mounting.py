@@ -16,29 +16,45 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from types import MappingProxyType, TracebackType
 from typing import Final, Self, TypeVar
 
+from unotify.errors import KernelError
 from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import number
 
-__all__ = ["Context", "Mount", "attach", "clone", "inside", "open_context", "unmount"]
+__all__ = [
+    "Context",
+    "Mount",
+    "attach",
+    "bind",
+    "change",
+    "clone",
+    "device_path",
+    "inside",
+    "needs_device",
+    "open_context",
+    "unmount",
+]
 
 T = TypeVar("T")
 
 _CLOEXEC: Final = 0x1  # FSOPEN_CLOEXEC, FSPICK_CLOEXEC and FSMOUNT_CLOEXEC
 _CLONE_FS: Final = 0x200
 _CLONE_NEWNS: Final = 0x20000
+_CLONE: Final = {"cgroup": 0x02000000, "ipc": 0x08000000, "net": 0x40000000}
 _AT_EMPTY_PATH: Final = 0x1000
 _AT_RECURSIVE: Final = 0x8000
 _OPEN_TREE_CLONE: Final = 0x1
 _BOTH_ARE_DESCRIPTORS: Final = 0x4 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
 _MNT_DETACH: Final = 0x2
 _UMOUNT_NOFOLLOW: Final = 0x8
+_ATIME: Final = 0x70
 _MOUNT_ATTR_IDMAP: Final = 0x100000
 
 _SET_FLAG, _SET_STRING, _SET_BINARY, _SET_PATH, _SET_PATH_EMPTY, _SET_FD, _CREATE = range(7)
@@ -105,6 +121,8 @@ class Mount(_Owned):
             KernelError: With its errno: EINVAL where the file system knows no idmapped mounts.
         """
         userns = 0
+        if set & _ATIME:
+            clear |= _ATIME  # one of several, which have no bits of their own
         if user_namespace >= 0:
             set |= _MOUNT_ATTR_IDMAP
             userns = user_namespace
@@ -188,30 +206,37 @@ def clone(place: int, *, recursive: bool = False) -> Mount:
     return Mount(check(syscall(number("open_tree"), place, b"", flags), "open_tree(2)"))
 
 
-def inside(namespace: int, work: Callable[[], T]) -> T:
+def inside(
+    namespace: int, work: Callable[[], T], *, others: Mapping[str, int] = MappingProxyType({})
+) -> T:
     """Do *work* in a thread that is in a mount namespace, and return what it returns.
 
     Args:
-        namespace: A descriptor of the namespace.
+        namespace: A descriptor of the namespace; -1: it stays in ours.
         work: Makes system calls on descriptors; must open nothing by path, and import nothing.
+        others: Descriptors of other namespaces to be in, by kind: ``net``, ``ipc``, ``cgroup``.
 
     Raises:
-        KernelError: EPERM: it takes CAP_SYS_ADMIN over the namespace, and CAP_SYS_CHROOT.
+        KernelError: EPERM: it takes CAP_SYS_ADMIN over the namespaces, and CAP_SYS_CHROOT.
     """
     found: list[T] = []
     failed: list[BaseException] = []
     unshare, setns = number("unshare"), number("setns")
+    entered = [(fd, _CLONE[kind]) for kind, fd in others.items()]
+    if namespace >= 0:
+        entered.append((namespace, _CLONE_NEWNS))
 
     def run() -> None:
         try:
             # Those who share their directory with others cannot enter (setns(2)).
             check(syscall(unshare, _CLONE_FS), "unshare(2)")
-            check(
-                syscall(setns, namespace, _CLONE_NEWNS),
-                "setns(2)",
-                "the mount namespace of the target cannot be entered",
-                hint="the supervisor needs CAP_SYS_ADMIN and CAP_SYS_CHROOT",
-            )
+            for fd, kind in entered:
+                check(
+                    syscall(setns, fd, kind),
+                    "setns(2)",
+                    "a namespace of the target cannot be entered",
+                    hint="the supervisor needs CAP_SYS_ADMIN and CAP_SYS_CHROOT",
+                )
             found.append(work())
         except BaseException as error:
             failed.append(error)
@@ -236,6 +261,7 @@ def attach(namespace: int, mount: Mount, place: int) -> None:
         KernelError: As `inside`, and with the errno of move_mount(2): ENOENT if *place* was
             removed meanwhile, ENOTDIR if one of both is a directory and the other none.
     """
+    _require_alike(mount.fd, place)
     move_mount, what = number("move_mount"), mount.fileno()
 
     def run() -> None:
@@ -243,6 +269,12 @@ def attach(namespace: int, mount: Mount, place: int) -> None:
         check(done, "move_mount(2)")
 
     inside(namespace, run)
+
+
+def _require_alike(source: int, place: int) -> None:
+    # move_mount(2) has another errno for it than mount(2).
+    if stat.S_ISDIR(os.fstat(source).st_mode) != stat.S_ISDIR(os.fstat(place).st_mode):
+        raise KernelError(errno.ENOTDIR, "move_mount(2)")
 
 
 def unmount(namespace: int, place: int, flags: int = _MNT_DETACH) -> None:
@@ -269,3 +301,103 @@ def unmount(namespace: int, place: int, flags: int = _MNT_DETACH) -> None:
         inside(namespace, run)
     finally:
         os.close(descriptors)
+
+
+def bind(
+    namespace: int,
+    source: int,
+    place: int,
+    *,
+    recursive: bool = False,
+    set: int = 0,
+) -> Mount:
+    """Bind what *source* is open on to *place*, both of one mount namespace.
+
+    Args:
+        namespace: A descriptor of it.
+        source: A descriptor; O_PATH will do.
+        place: Likewise.
+        recursive: With the mounts below *source*.
+        set: ``MOUNT_ATTR_*`` for all of them, before anybody sees them.
+
+    Returns:
+        The mount, which is attached.
+
+    Raises:
+        KernelError: As `inside`, and with the errno of mount(2).
+    """
+    _require_alike(source, place)
+    move_mount = number("move_mount")
+
+    def run() -> Mount:
+        with ExitStack() as stack:
+            mount = stack.enter_context(clone(source, recursive=recursive))
+            if set:
+                mount.change(set=set, recursive=recursive)
+            done = syscall(move_mount, mount.fd, b"", place, b"", _BOTH_ARE_DESCRIPTORS)
+            check(done, "move_mount(2)")
+            stack.pop_all()
+            return mount
+
+    return inside(namespace, run)
+
+
+def change(namespace: int, place: int, *, set: int, clear: int = 0) -> None:
+    """Change the mount whose root *place* is; see `Mount.change`.
+
+    Args:
+        namespace: A descriptor of the mount namespace that it is in.
+        place: A descriptor; O_PATH will do.
+        set: ``MOUNT_ATTR_*`` to set.
+        clear: Those to take away.
+
+    Raises:
+        KernelError: As `inside`; EINVAL: *place* is no root of a mount.
+    """
+    # A Mount closes what it owns, and this is somebody else's.
+    inside(namespace, lambda: Mount.change(Mount(place), set=set, clear=clear))
+
+
+def needs_device(fstype: str) -> bool:
+    """Whether file systems of type *fstype* are on a block device.
+
+    Raises:
+        KernelError: As `open_context`.
+    """
+    open_context(fstype).close()  # may load the module of it
+    with open("/proc/filesystems", encoding="utf-8") as known:
+        for line in known:
+            kind, _, name = line.rstrip("\n").partition("\t")
+            if name == fstype.partition(".")[0]:
+                return kind != "nodev"
+    return False
+
+
+@contextmanager
+def device_path(device: int) -> Iterator[str]:
+    """A path here that leads to the block device number *device*, for as long as that is needed.
+
+    Its name in ``/dev`` where that is right, since it is what all tools show; else that of a node
+    that nobody else sees.
+
+    Raises:
+        KernelError: We may not make one.
+    """
+    major, minor = os.major(device), os.minor(device)
+    names = [f"/dev/block/{major}:{minor}"]
+    with suppress(OSError), open(f"/sys/dev/block/{major}:{minor}/uevent") as told:
+        names[:0] = [f"/dev/{line[8:].rstrip()}" for line in told if line.startswith("DEVNAME=")]
+    for name in names:
+        with suppress(OSError):
+            found = os.stat(name)
+            if stat.S_ISBLK(found.st_mode) and found.st_rdev == device:
+                yield name
+                return
+    with open_context("tmpfs") as context:
+        context.create()
+        with context.mount() as tree:
+            try:
+                os.mknod("node", stat.S_IFBLK | 0o600, device, dir_fd=tree.fd)
+            except OSError as error:
+                raise KernelError(error.errno or errno.EPERM, "mknodat(2)") from error
+            yield f"/proc/self/fd/{tree.fd}/node"

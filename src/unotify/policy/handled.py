@@ -21,6 +21,16 @@ _OWNERS: Final = (
 _NUMBERS: Final = r"(\*|\d{1,8}(-\d{1,8})?)"
 _DEVICE: Final = rf"[cb]:{_NUMBERS}:{_NUMBERS}"
 
+_NEW: Final = (
+    "not flags & (MS_REMOUNT | MS_BIND | MS_MOVE | MS_SHARED | MS_PRIVATE | MS_SLAVE | "
+    "MS_UNBINDABLE)"
+)
+# With the magic number that once was needed, which has bits of some of these (mount(2)).
+_OLD_NEW: Final = (
+    "flags & 0xFFFF0000 == 0xC0ED0000 and not flags & (MS_REMOUNT | MS_BIND | MS_MOVE)"
+)
+_MOUNTS: Final = f"{_NEW} or {_OLD_NEW} or flags & MS_BIND"
+
 
 def _backwards(devices: object) -> str | None:
     for text in devices if isinstance(devices, list) else []:
@@ -64,10 +74,53 @@ HANDLED: Final[tuple[Action, ...]] = (
         "emulate-mount",
         "mount the file systems that are listed",
         {
-            "file-systems": Parameter("strings", "such as tmpfs, overlay"),
-            "devices": Parameter("strings", "block devices that may be mounted"),
+            "file-systems": Parameter(
+                "lists",
+                "the types that may be mounted; as a table with options that each may have, as "
+                "NAME, NAME=VALUE or NAME=* for any value",
+                example="ext4",
+            ),
+            "devices": Parameter(
+                "strings",
+                "block devices that may be mounted, as b:MAJOR:MINOR with numbers, ranges or *",
+                example="b:7:0-15",
+                pattern=rf"b:{_NUMBERS}:{_NUMBERS}",
+                wants="block devices as b:MAJOR:MINOR",
+            ),
+            "size": Parameter(
+                "string",
+                "the most that a tmpfs may have",
+                example="64m",
+                pattern=r"\d{1,15}[kKmMgGtT]?",
+                wants="a number of bytes",
+            ),
+            "force": Parameter(
+                "strings",
+                "attributes that each mount gets; nosuid and nodev by default",
+                example="noexec",
+                pattern="ro|nosuid|nodev|noexec|nosymfollow",
+                wants="ro, nosuid, nodev, noexec and nosymfollow",
+            ),
+            "ids": Parameter(
+                "string",
+                "whose files are: of the container's ids, or nobody's where that cannot be",
+                ("mapped", "nobody"),
+            ),
+            "binds": Parameter("boolean", "whether bind mounts are made too; false by default"),
+            "capable": Parameter(
+                "boolean", "whether the caller needs CAP_SYS_ADMIN; true by default"
+            ),
+            "others": Parameter(
+                "string",
+                "what becomes of what is not listed, if the caller has a user namespace of its "
+                "own: the kernel decides, with the caller's rights, or it is refused",
+                ("kernel", "refuse"),
+            ),
         },
+        one_of=("file-systems", "binds"),
         refuses=only("mount"),
+        together=lambda given: _backwards(given.get("devices")),
+        concerns=lambda call, given: _MOUNTS if given.get("binds") else f"{_NEW} or {_OLD_NEW}",
     ),
     Action(
         "emulate-umount",

@@ -32,6 +32,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 KNOWN = {
     *("$schema", "$defs", "$ref", "title", "description", "type", "const", "enum", "anyOf"),
     *("pattern", "minLength", "minimum", "maximum", "items", "minItems", "properties"),
+    *("minProperties",),
     *("required", "additionalProperties", "propertyNames", "if", "then", "examples"),
 }
 
@@ -67,6 +68,8 @@ def valid(value: object, part: dict[str, Any]) -> bool:
             if len(value) < part.get("minItems", 0):
                 return False
             return all(valid(item, part.get("items", {})) for item in value)
+        case dict() if len(value) < part.get("minProperties", 0):
+            return False
         case dict():
             return valid_table(value, part)
     return True
@@ -142,6 +145,7 @@ def example(parameter: Parameter) -> object:
     return {
         "string": choice,
         "strings": [choice],
+        "lists": {"x": [], "y": ["z"]},
         "integer": 1,
         "boolean": True,
         "errno": "EPERM",

@@ -1,0 +1,280 @@
+"""A file system for a target: made by the supervisor, from what the target may have.
+
+Theory of operation. What the target names is found first, with its own rights: the block device,
+the directories of an overlay. Of a device only its number counts, which has to be on the list; how
+the target came by the node does not. Then a context is filled with options that were each let
+through, and becomes a mount that nobody sees. If it is of a target in another user namespace, and
+has owners of its own, it is idmapped: root of the container is root on it.
+
+What depends on who mounts gets the target's namespaces: a procfs its processes, a sysfs its
+network.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+from unotify.abi.constants import MountAttr, MountFlags
+from unotify.calls.lookups import Spot
+from unotify.errors import KernelError, Refused
+from unotify.handlers.answers import find_there
+from unotify.handlers.devices import devices_of
+from unotify.handlers.options import FileSystems, Option, parse_size, without_more_than
+from unotify.kernel.mounting import Mount, device_path, inside, needs_device, open_context
+
+__all__ = ["ATTRIBUTES", "Rules", "attributes_of", "make", "own_namespaces", "source_device"]
+
+_log = logging.getLogger("unotify")
+
+ATTRIBUTES: Final = {
+    "ro": MountAttr.MOUNT_ATTR_RDONLY,
+    "nosuid": MountAttr.MOUNT_ATTR_NOSUID,
+    "nodev": MountAttr.MOUNT_ATTR_NODEV,
+    "noexec": MountAttr.MOUNT_ATTR_NOEXEC,
+    "nosymfollow": MountAttr.MOUNT_ATTR_NOSYMFOLLOW,
+}
+"""Attributes by the word for them in a policy."""
+
+_OF_FLAGS: Final = {
+    MountFlags.MS_RDONLY: MountAttr.MOUNT_ATTR_RDONLY,
+    MountFlags.MS_NOSUID: MountAttr.MOUNT_ATTR_NOSUID,
+    MountFlags.MS_NODEV: MountAttr.MOUNT_ATTR_NODEV,
+    MountFlags.MS_NOEXEC: MountAttr.MOUNT_ATTR_NOEXEC,
+    MountFlags.MS_NOATIME: MountAttr.MOUNT_ATTR_NOATIME,
+    MountFlags.MS_NODIRATIME: MountAttr.MOUNT_ATTR_NODIRATIME,
+    MountFlags.MS_STRICTATIME: MountAttr.MOUNT_ATTR_STRICTATIME,
+    MountFlags.MS_NOSYMFOLLOW: MountAttr.MOUNT_ATTR_NOSYMFOLLOW,
+}
+_OF_SUPERBLOCK: Final = {
+    MountFlags.MS_RDONLY: "ro",
+    MountFlags.MS_SYNCHRONOUS: "sync",
+    MountFlags.MS_DIRSYNC: "dirsync",
+    MountFlags.MS_LAZYTIME: "lazytime",
+}
+_OWNED: Final = frozenset(("tmpfs", "ramfs"))
+"""File systems without a device that have owners of their own."""
+
+_OF_MOUNTER: Final = frozenset(
+    ("proc", "sysfs", "mqueue", "cgroup2", "cgroup", "nfs", "nfs4", "cifs")
+)
+_LAYERS: Final = ("lowerdir", "upperdir", "workdir")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a policy lets a target mount.
+
+    Attributes:
+        file_systems: The types, and their options.
+        devices: Block devices, as `unotify.handlers.devices.Device` reads them.
+        size: The most that a tmpfs may have, such as ``64m``; ``None``: what the kernel allows.
+        force: Attributes that each mount gets, besides those that the target asks for.
+        ids: ``mapped``: files have the ids of the container; ``nobody``: where that cannot be they
+            are nobody's.
+    """
+
+    file_systems: FileSystems
+    devices: tuple[str, ...] = ()
+    size: str | None = None
+    force: tuple[str, ...] = ("nosuid", "nodev")
+    ids: str = "mapped"
+
+    @property
+    def forced(self) -> int:
+        """The attributes that each mount gets."""
+        found = MountAttr(0)
+        for name in self.force:
+            found |= ATTRIBUTES[name]
+        return int(found)
+
+
+def attributes_of(flags: int) -> int:
+    """The ``MOUNT_ATTR_*`` that flags of mount(2) ask for."""
+    found = MountAttr(0)
+    for flag, attribute in _OF_FLAGS.items():
+        if flags & flag:
+            found |= attribute
+    return int(found)
+
+
+def options_of(flags: int) -> list[Option]:
+    """Flags of mount(2) that are options of the file system itself."""
+    return [Option(name) for flag, name in _OF_SUPERBLOCK.items() if flags & flag]
+
+
+def own_namespaces(caller: Any, stack: ExitStack, *kinds: str) -> dict[str, int]:
+    """Descriptors of the caller's namespaces that are not ours, open as long as *stack*."""
+    found = {}
+    for kind in kinds:
+        if not caller.around.shares(kind):
+            found[kind] = caller.open_namespace(kind)
+            stack.callback(os.close, found[kind])
+    return found
+
+
+def source_device(caller: Any, spot: Spot, rules: Rules) -> int:
+    """The number of the block device that *spot* names for the caller.
+
+    Raises:
+        Refused: As the kernel refuses the path; ENOTBLK: it is none; EPERM: it is not listed.
+    """
+    found = find_there(caller, "source", spot)
+    status = os.fstat(found.fd)
+    if not stat.S_ISBLK(status.st_mode):
+        raise Refused("the source is no block device", errno=errno.ENOTBLK)
+    if not devices_of(rules.devices).has(stat.S_IFBLK, status.st_rdev):
+        raise Refused("the device is not listed", errno=errno.EPERM)
+    return status.st_rdev
+
+
+def make(
+    caller: Any,
+    fstype: str,
+    source: Spot | None,
+    options: Sequence[Option],
+    rules: Rules,
+    *,
+    flags: int = 0,
+    stack: ExitStack,
+) -> Mount:
+    """Make a mount of a new file system, which nobody sees yet.
+
+    Args:
+        caller: The target; a `unotify.Target`.
+        fstype: A type that is listed.
+        source: Where the target says that its device is, or what is to be shown as the source.
+        options: Which were not looked at yet.
+        rules: What it may have.
+        flags: Of mount(2).
+        stack: Keeps what is needed.
+
+    Raises:
+        TargetError: It may not have that, or it is not there.
+        KernelError: As the kernel refuses it.
+    """
+    for option in options:
+        rules.file_systems.require(fstype, option)
+    abroad = not caller.around.shares("user")
+    if fstype == "tmpfs" and rules.size is not None:
+        options = without_more_than(options, parse_size(rules.size))
+    if fstype == "proc" and not abroad:
+        # Its settings are the host's, and root of the container is root to them.
+        options = [Option("subset", "pid"), *(o for o in options if o.key != "subset")]
+    options = [*options_of(flags), *options]
+    attributes = attributes_of(flags) | rules.forced
+    device = None
+    if needs_device(fstype):
+        if source is None:
+            raise Refused("no device is named", errno=errno.EINVAL)
+        device = source_device(caller, source, rules)
+    others = {}
+    if fstype in _OF_MOUNTER:
+        others = own_namespaces(caller, stack, "net", "ipc", "cgroup")
+    pids = own_namespaces(caller, stack, "pid") if fstype == "proc" else {}
+    layers = _layers(caller, options) if fstype == "overlay" else []
+
+    def create() -> Mount:
+        with open_context(fstype) as context:
+            try:
+                if device is not None:
+                    context.set("source", path)
+                elif source is not None:
+                    context.set("source", source.path)
+                for fd in pids.values():
+                    context.set_descriptor("pidns", fd)
+                for key, fd in layers:
+                    context.set_descriptor(key, fd)
+                for option in options:
+                    if not (layers and option.key in _LAYERS):
+                        context.set(option.key, option.value)
+                context.create()
+                return context.mount(attributes)
+            finally:
+                said.extend(context.messages())
+
+    path = "" if device is None else stack.enter_context(device_path(device))
+    # Layers have to be of the namespace that the overlay is made in.
+    within = own_namespaces(caller, stack, "mnt").get("mnt", -1) if layers else -1
+    said: list[str] = []
+    if not caller.is_waiting():
+        raise Refused("it has given up", errno=errno.EINTR)
+    try:
+        made = inside(within, create, others=others) if layers or others else create()
+    finally:
+        for line in said:
+            _log.info("%s: %s", fstype, line)
+    mount = stack.enter_context(made)
+    if abroad and (device is not None or fstype in _OWNED):
+        _map_ids(caller, mount, rules, stack)
+    return mount
+
+
+def _map_ids(caller: Any, mount: Mount, rules: Rules, stack: ExitStack) -> None:
+    namespace = caller.open_namespace("user")
+    stack.callback(os.close, namespace)
+    try:
+        mount.change(user_namespace=namespace)
+    except KernelError as error:
+        if error.errno != errno.EINVAL or rules.ids != "nobody":
+            raise
+
+
+def _layers(caller: Any, options: Iterable[Option]) -> list[tuple[str, int]]:
+    """The directories of an overlay, as the caller finds them, by the key that each is set with."""
+    found: list[tuple[str, int]] = []
+    for option in options:
+        if option.key not in _LAYERS:
+            continue
+        lower = option.key == "lowerdir"
+        paths = _split(option.value or "") if lower else [_plain(option.value or "")]
+        for path in paths:
+            name = f"{option.key} {len(found)}"
+            held = find_there(caller, name, Spot(os.fsencode(path)))
+            if not lower and not caller.may(held, os.W_OK | os.X_OK):
+                raise Refused(f"{path} is not to be written to", errno=errno.EACCES)
+            found.append(("lowerdir+" if lower else option.key, held.fd))
+    return found
+
+
+def _split(text: str) -> list[str]:
+    parts, part, escaped = [], "", False
+    for character in text + ":":
+        if character == ":" and not escaped:
+            if not part:
+                raise Refused("an empty layer", errno=errno.EINVAL)
+            parts.append(_plain(part))
+            part = ""
+        else:
+            part += character
+        escaped = character == "\\" and not escaped
+    return parts
+
+
+def _plain(text: str) -> str:
+    """*text* without the backslashes that kept separators from being ones."""
+    found, escaped = "", False
+    for character in text:
+        if escaped or character != "\\":
+            found += character
+            escaped = False
+        else:
+            escaped = True
+    return found
+
+
+def rules_of(given: Mapping[str, Any]) -> Rules:
+    """The rules that parameters of a verb, or of a function, give."""
+    return Rules(
+        FileSystems(given.get("file_systems", ())),
+        tuple(given.get("devices", ())),
+        given.get("size"),
+        tuple(given.get("force", ("nosuid", "nodev"))),
+        given.get("ids", "mapped"),
+    )
