@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from unotify.protocol import Continue, Fail, InstallFd, Reply, Return
-    from unotify.supervisor import Held, Instrument, Statistics, Supervisor, Target, on, verb
+    from unotify.supervisor import Held, Instrument, Quota, Statistics, Supervisor, Target, on, verb
 
 __version__ = "0.1.0"
 
@@ -71,6 +71,7 @@ _HOMES = {
     "unotify.supervisor": (
         "Held",
         "Instrument",
+        "Quota",
         "Statistics",
         "Supervisor",
         "Target",
@@ -100,6 +101,7 @@ __all__ = [
     "PathTooLong",
     "PolicyError",
     "ProtocolError",
+    "Quota",
     "RacyContinue",
     "Refused",
     "Reply",

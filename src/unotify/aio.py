@@ -66,12 +66,12 @@ class Supervisor(_Supervisor):
         self._drained.clear()
         super()._serve(source, backlog)
 
-    def _schedule(self) -> None:
+    def _schedule(self, due: int | None = None) -> None:
         # Something is due some time: look then. Holds are released from the loop too.
         if self._timer is not None:
             self._timer.cancel()
-        due = self._engine.next_due()
-        self._timer = None if due is None else self._loop.call_later(due, self._expire)
+        left = self._engine.next_due()
+        self._timer = None if left is None else self._loop.call_later(left, self._expire)
 
     def _expire(self) -> None:
         self._deadlines.expire()

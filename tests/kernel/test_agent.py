@@ -20,7 +20,7 @@ from tests.kernel.targets import Target, until
 from unotify.calls import Call
 from unotify.errors import InvalidPolicy
 from unotify.oci import Agent
-from unotify.protocol import Reply
+from unotify.protocol import Reply, Return
 from unotify.supervisor import Instrument
 
 Policies = dict[str, str]
@@ -31,7 +31,7 @@ def _running(tmp_path: Path) -> Iterator[Running]:
     before = descriptors()
     with Running(tmp_path, policies={"web": policy(11), "default": policy(22)}) as running:
         yield running
-    assert descriptors() == before
+    until(lambda: descriptors() == before, "the end of all that was open")
 
 
 @pytest.fixture(name="said")
@@ -264,6 +264,51 @@ def test_wait_killable(running: Running, tmp_path: Path) -> None:
         assert all(served.wait_killable for served in container.listeners.values())
         listeners = running.container("other").listeners
         assert [served.wait_killable for served in listeners.values()] == [False]
+
+
+def test_a_quota(tmp_path: Path) -> None:
+    """No more calls of a container are in flight than it may have, its execs included."""
+    held: list[Any] = []
+
+    def prepare(supervisor: Any) -> None:
+        @supervisor.on("getppid")
+        def hold(call: Call) -> Any:
+            held.append(supervisor.hold(call))
+            return held[-1]
+
+    text = 'version = 1\ndefault = "allow"\n[[rule]]\ncalls = ["getppid"]\ndo = "notify"\n'
+    with (
+        Running(tmp_path, policies={"default": text}, prepare=prepare, calls=1) as running,
+        Target("getppid") as first,
+        Target("getppid") as second,
+        Target("getppid") as other,
+    ):
+        bring(running.path, first)
+        bring(running.path, second, status="running")
+        bring(running.path, other, "other")
+        first.call("getppid")
+        until(lambda: len(held) == 1)
+        second.call("getppid")
+        other.call("getppid")
+        until(lambda: len(held) == 2)  # the other container's
+        assert held[1].call.caller.tid == other.pid
+        held[0].release(Return(1))
+        assert first.answer()["ret"] == 1
+        until(lambda: len(held) == 3)
+        assert held[2].call.caller.tid == second.pid
+        held[1].release(Return(2))
+        held[2].release(Return(3))
+        assert (other.answer()["ret"], second.answer()["ret"]) == (2, 3)
+
+
+def test_verbs_of_handlers(tmp_path: Path) -> None:
+    """The verbs of `unotify.handlers` are there for all policies."""
+    text = (
+        'version = 1\ndefault = "allow"\n[[rule]]\ncalls = ["mknodat"]\n'
+        'do = { emulate-mknod = ["c:1:3"] }\n'
+    )
+    with Running(tmp_path, policies={"default": text}) as running:
+        assert list(running.agent.shelf.loaded.policies) == ["default"]
 
 
 def test_many(running: Running) -> None:

@@ -193,3 +193,20 @@ def test_a_closed_poller() -> None:
     poller.wake()
     with pytest.raises(ValueError, match="closed"):
         poller.wait(0)
+
+
+def test_peek_takes_nothing() -> None:
+    """Peeking ends when a listener is ready or the bell is rung, says which, and takes neither."""
+    with LinuxPoller() as poller, LinuxPoller() as bell, Target("getppid") as target:
+        poller.add(target.listener)
+        bell.wake()
+        assert not poller.peek(bell)
+        assert not poller.peek(bell)
+        assert bell.wait(0) == []
+        target.call("getppid")
+        assert poller.peek(bell)
+        assert [listener for listener, _ in poller.wait(0)] == [target.listener]
+        target.let_go(target.receive())
+        poller.wake()
+        assert poller.peek(bell)
+        assert poller.wait(0) == []

@@ -62,6 +62,14 @@ Example:
     help="How long a call may take before it fails with EPERM.",
 )
 @click.option(
+    "--calls",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="How many calls of one container may be in flight; more of them wait in the kernel.",
+)
+@click.option(
     "--drain",
     type=click.FloatRange(0),
     default=5.0,
@@ -76,6 +84,7 @@ def command(
     files: tuple[str, ...],
     uids: tuple[int, ...],
     deadline: float,
+    calls: int,
     drain: float,
     quiet: bool,
 ) -> int:
@@ -109,6 +118,7 @@ def command(
             policies,
             uids={0, os.geteuid(), *uids},
             prepare=lambda supervisor: _prepare(supervisor, files),
+            calls=calls,
             drain=drain,
             deadline=deadline,
         )

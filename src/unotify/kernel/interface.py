@@ -116,6 +116,13 @@ class Poller(Protocol):
     def wait(self, timeout: float | None = None) -> Sequence[tuple[Listener, Ready]]:
         """Block until something is ready, `wake` was called or *timeout* seconds passed."""
 
+    def peek(self, bell: Poller) -> bool:
+        """Block until `wait` would return at once, here or at *bell*; takes nothing away.
+
+        Returns:
+            Whether it would here.
+        """
+
     def fileno(self) -> int:
         """A descriptor that is readable whenever `wait` would return at once."""
 

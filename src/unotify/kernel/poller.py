@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from unotify.kernel.interface import Listener, Ready
+from unotify.kernel.interface import Listener, Poller, Ready
 
 __all__ = ["LinuxPoller"]
 
@@ -94,6 +94,25 @@ class LinuxPoller:
         if len(events) == 1 and (alone := self._alone.get(events[0])):
             return alone
         return self._sort(events)
+
+    def peek(self, bell: Poller) -> bool:
+        """Block until `wait` would return at once, here or at *bell*; takes nothing away.
+
+        Nobody may close either meanwhile.
+
+        Returns:
+            Whether it would here.
+
+        Raises:
+            ValueError: One of them is closed.
+        """
+        # Not by another epoll object: those count the ways from a file to who waits for it, and
+        # refuse too many.
+        poll = select.poll()
+        here = self._epoll.fileno()
+        poll.register(here, select.POLLIN)
+        poll.register(bell.fileno(), select.POLLIN)
+        return any(fd == here for fd, _ in poll.poll())
 
     def fileno(self) -> int:
         """Return a descriptor that is readable whenever `wait` would return at once.

@@ -14,7 +14,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +30,17 @@ from unotify.oci.reception import Reception
 from unotify.oci.shelf import Shelf
 from unotify.oci.sockets import Peer
 from unotify.oci.wards import Ward, Wards
-from unotify.supervisor import Instrument, Supervisor
+from unotify.supervisor import Instrument, Quota, Supervisor
 
-__all__ = ["Agent"]
+__all__ = ["CALLS", "READERS", "Agent"]
 
 _log = logging.getLogger("unotify.agent")
+
+CALLS: Final = 64
+"""Calls of one container that may be in flight, unless somebody says otherwise."""
+
+READERS: Final = 512
+"""The most threads for one policy; there are that many only while so many calls take long."""
 
 _LOOK: Final = 1.0
 """Seconds between looks at the directory of policies."""
@@ -47,6 +53,7 @@ class Agent:
         policies: The directory of policies.
         uids: Users whose runtimes may connect; ourselves and root by default.
         prepare: Adds handlers to the supervisor of each policy.
+        calls: How many calls of one container may be in flight.
         drain: Seconds that calls in flight have to finish at the end.
         options: What each supervisor is made with, such as ``deadline``.
 
@@ -65,17 +72,19 @@ class Agent:
         *,
         uids: Collection[int] | None = None,
         prepare: Callable[[Supervisor], None] = lambda _: None,
+        calls: int = CALLS,
         drain: float = 5.0,
         **options: Any,
     ) -> None:
         self.containers = Containers()
-        self.wards = Wards(prepare, **options)
+        self.wards = Wards(prepare, **{"readers": READERS, **options})
         self.shelf: Shelf[Ward] = Shelf(
             Path(policies),
             native=default_kernel().arch,
             make=self.wards.make,
             discard=self.wards.discard,
         )
+        self._calls = calls
         self._drain = drain
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair(
@@ -113,10 +122,17 @@ class Agent:
 
     # -- containers ----------------------------------------------------------
 
-    def adopt(self, state: ProcessState, listener: Listener) -> Container:
+    def adopt(
+        self, state: ProcessState, listener: Listener, backlog: Iterable[bytes] = ()
+    ) -> Container:
         """Serve *listener* from now on, of the container that *state* describes.
 
         In the agent's thread, or before `run`.
+
+        Args:
+            state: Who is behind it.
+            listener: It; owned from now on.
+            backlog: Notifications that were received from it and not answered.
 
         Raises:
             Error: It cannot be served, and stays the caller's.
@@ -124,12 +140,17 @@ class Agent:
         container = self.containers.running(state)
         if container is None:
             choice = self.shelf.loaded.choose(state)
-            container = Container(state.id, state, self._ward(choice), choice)
+            ward = self._ward(choice)
+            container = Container(state.id, state, ward, choice, Quota(self._calls))
         served = Served(listener, state, self._is_wait_killable(container, state))
         self.containers.add(container, served)
         try:
             container.ward.supervisor.attach(
-                listener, wait_killable=served.wait_killable, on_close=self._closed
+                listener,
+                wait_killable=served.wait_killable,
+                on_close=self._closed,
+                quota=container.quota,
+                backlog=backlog,
             )
         except BaseException:
             self.containers.closed(listener)

@@ -14,6 +14,7 @@ from unotify.kernel.interface import Listener
 from unotify.oci.choosing import Choice
 from unotify.oci.process_state import ProcessState
 from unotify.oci.wards import Ward
+from unotify.supervisor import Quota
 
 __all__ = ["Container", "Containers", "Served"]
 
@@ -42,6 +43,7 @@ class Container:
         state: What the runtime said of its first listener.
         ward: Who serves it.
         choice: Why that one.
+        quota: How many of its calls may be in flight.
         since: When it came, in seconds since the epoch.
         listeners: What is open of it.
     """
@@ -50,6 +52,7 @@ class Container:
     state: ProcessState
     ward: Ward
     choice: Choice
+    quota: Quota
     since: float = field(default_factory=time.time)
     listeners: dict[Listener, Served] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from unotify.supervisor.addons import on, verb
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instrument
+from unotify.supervisor.quotas import Quota
 from unotify.supervisor.statistics import Statistics
 from unotify.supervisor.supervisor import Supervisor
 from unotify.supervisor.target import Target
@@ -10,6 +11,7 @@ from unotify.supervisor.target import Target
 __all__ = [
     "Held",
     "Instrument",
+    "Quota",
     "Statistics",
     "Supervisor",
     "Target",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from threading import Condition, Thread, current_thread
 from time import perf_counter_ns
 from typing import Final
@@ -26,13 +27,18 @@ class Deadlines:
         self._changed = Condition()
         self._thread: Thread | None = None
         self._stopping = False
+        self._until = inf
+        self._asked = 0
         engine.on_watch = self.look
 
-    def look(self) -> None:
-        """Something new is due some time."""
-        if not self._threaded:
+    def look(self, due: int) -> None:
+        """Something new is due at *due*, in perf_counter_ns; -1 for never."""
+        # Most calls are due later than what the thread waits for already: to wake it for each
+        # would cost more than the call.
+        if not self._threaded or not 0 <= due < self._until:
             return
         with self._changed:
+            self._asked = due
             if self._thread is None and not self._stopping:
                 self._thread = Thread(target=self._run, name="unotify-deadlines", daemon=True)
                 self._thread.start()
@@ -60,5 +66,13 @@ class Deadlines:
             with self._changed:
                 if self._stopping:
                     return
-                due = self._engine.next_due()
-                self._changed.wait(due if due is None else min(due, _LONGEST))
+                # Whoever comes while we look has to wait for the lock, and to wake us.
+                self._until = inf
+                due, now = self._engine.next_due(), perf_counter_ns()
+                if due is None and self._asked > now:
+                    # That call is over. But others come, and shall not have to wake us.
+                    due = (self._asked - now) / 1e9
+                if due is not None:
+                    due = min(due, _LONGEST)
+                    self._until = now + int(due * 1e9)
+                self._changed.wait(due)

@@ -43,6 +43,7 @@ from unotify.supervisor.delivering import deliver, dispose, free, note
 from unotify.supervisor.faults import fault_of, refusal_of, require_reply
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instruments
+from unotify.supervisor.quotas import Quota
 from unotify.supervisor.router import Onward, Router, Step, require_seconds
 from unotify.supervisor.statistics import Counters, Statistics
 from unotify.supervisor.target import Target
@@ -69,6 +70,7 @@ class Source:
         "open_target",
         "protocol",
         "quiet",
+        "quota",
         "response",
     )
 
@@ -80,6 +82,7 @@ class Source:
         quiet: bool = False,
         container: str | None = "",
         on_close: Callable[[Listener], None] | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self.listener = listener
         self.kernel = kernel
@@ -88,6 +91,7 @@ class Source:
         self.container = container
         """The user namespace that its programs began in; empty: unknown, None: ours."""
         self.on_close = on_close
+        self.quota = quota
         self.protocol = ListenerProtocol()
         self.buffer = bytearray(listener.sizes.notif)
         self.response = bytearray(listener.sizes.response)
@@ -143,7 +147,8 @@ class Engine:
         self.instruments = Instruments()
         self.held: dict[Exchange, Held] = {}
         self.watched: dict[Exchange, Watch] = {}
-        self.on_watch: Callable[[], None] = lambda: None
+        self.on_watch: Callable[[int], None] = lambda due: None
+        self.on_room: Callable[[Quota], None] = lambda quota: None
         self.on_spare: Callable[[Source, Exchange], None] = self.serve
         self.busy: dict[Tid, Exchange] = {}
         """Threads whose call is with a handler."""
@@ -349,6 +354,8 @@ class Engine:
                 del self.busy[tid]
                 if self._followers:
                     follower = self._next_follower(tid)
+        if source.quota is not None and source.quota.paused:
+            self.on_room(source.quota)
         return claimed, follower
 
     def _next_follower(self, tid: Tid) -> Work | None:
@@ -392,7 +399,7 @@ class Engine:
                 del self.busy[exchange.tid]
                 follower = self._next_follower(exchange.tid)
         if waiting:
-            self.on_watch()
+            self.on_watch(watch.due)
             self.instruments.tell(self.instruments.held, call)
             try:
                 # It may have been released before it was held.
@@ -457,7 +464,7 @@ class Engine:
     def _watch(self, watch: Watch) -> None:
         with self.lock:
             self.watched[watch.call.exchange] = watch
-        self.on_watch()
+        self.on_watch(watch.due)
 
     def expire(self, now: int) -> None:
         """Answer everything that is due."""

@@ -34,7 +34,9 @@ from unotify.calls import Call
 from unotify.errors import Error
 from unotify.kernel.interface import Kernel, Listener, Poller, Ready
 from unotify.protocol import Continue, Exchange, ExchangeState, Fail, InstallFd, Return
+from unotify.supervisor.admission import Admission
 from unotify.supervisor.engine import Engine, Source
+from unotify.supervisor.quotas import PROBATION, Quota
 from unotify.supervisor.router import Step
 
 __all__ = ["Readers"]
@@ -80,12 +82,15 @@ class Readers:
         self._resting = 0
         self._wanted = Semaphore(0)
         self._busy_since = 0
+        self._serving: Source | None = None
         self._current: _Turn = []
         self._dozing = False
         self._stopping = False
         self._retrying = False
         self._closing = False
         self.on_drained: Callable[[], None] = lambda: None
+        self.admission = Admission(self._poller, self.sources, self._crowd)
+        engine.on_room = self.admission.resume
 
     @property
     def in_flight(self) -> int:
@@ -102,6 +107,7 @@ class Readers:
         """Read *source* from now on; serve *backlog* first."""
         with self._lock:
             self.sources[source.listener] = source
+        self.admission.enter(source)
         for exchange in backlog:
             if threads:
                 self.spare(source, exchange)
@@ -109,7 +115,6 @@ class Readers:
                 self._engine.serve(source, exchange)
         self._poller.add(source.listener)
         if threads:
-            self._lookout.wake()  # it may be waiting for the others alone
             self._ensure()
 
     def fileno(self) -> int:
@@ -125,7 +130,7 @@ class Readers:
         while turns < _TURNS and not self._stopping and (ready := self._poller.wait(0)):
             for listener, state in ready:
                 source = self.sources.get(listener)
-                if source is not None:
+                if source is not None and not self.admission.pause_full(source):
                     turns += Ready.PENDING in state
                     self._turn(source, state)
         return turns
@@ -135,9 +140,9 @@ class Readers:
         with self._lock:
             known = self.sources.pop(source.listener, None)
         self._poller.remove(source.listener)
-        self._lookout.remove(source.listener)
         if known is not None:
             source.listener.close()
+            self.admission.leave(source)
             if source.on_close is not None:
                 source.on_close(source.listener)
             if not self.sources:
@@ -285,6 +290,13 @@ class Readers:
                 source = sources.get(listener)
                 if source is None:
                     continue
+                self._serving = source
+                if (quota := source.quota) is not None:
+                    if self.admission.pause_full(source):
+                        continue
+                    if Ready.PENDING in ready and self.admission.is_suspect(source):
+                        self._apart(source, quota)
+                        continue
                 try:
                     if ready is not _PENDING or instruments.present or engine.watched:
                         leading = self._turn(source, ready)
@@ -295,6 +307,22 @@ class Readers:
                     leading = self._finish_turn(self._current) if self._leader is me else False
                 if not leading:
                     return
+
+    def _apart(self, source: Source, quota: Quota) -> None:
+        """Receive from a suspect, and serve it in a thread of its own."""
+        exchange = self._received(source)
+        if exchange is None or not self._begin(source, exchange):
+            return
+
+        def serve() -> None:
+            started = perf_counter_ns()
+            self._engine.serve(source, exchange)
+            quota.took(long=perf_counter_ns() - started >= TAKEOVER * 1e9)
+
+        self._start(serve)
+
+    def _crowd(self) -> float:
+        return len(self._threads) / (self._most + self._kernel.stalled())
 
     # A turn is a list of one: the leader takes the item out when it has finished, and
     # who takes the lead takes it out before. Taking is atomic, and much cheaper than
@@ -325,10 +353,13 @@ class Readers:
     def _take_over(self, me: Thread) -> bool:
         """Take the lead from a leader that is busy; False if it has just finished."""
         with self._lock:
+            source = self._serving
             try:
                 unknown = self._current.pop()
             except IndexError:
                 return False
+            if source is not None and source.quota is not None:
+                source.quota.suspect = PROBATION
             self._reveal(unknown)
             self._leader = None if me is not self._understudy else me
             self._understudy = None
@@ -348,12 +379,9 @@ class Readers:
         needs to know of the exchange, unless somebody takes the lead meanwhile.
         """
         engine, listener = self._engine, source.listener
-        try:
-            if not listener.receive_into(source.buffer):
-                return True
-            exchange = Exchange(source.buffer)
-        except Error:
-            return self._broken(source)
+        exchange = self._received(source)
+        if exchange is None:
+            return True
         route = engine.router.routes.get((exchange.audit, exchange.nr))
         step = None if route is None else route.only
         if route is None or step is None or step.deadline or engine.deadline or engine.busy:
@@ -435,22 +463,29 @@ class Readers:
         if Ready.PENDING not in ready:
             self._hang_up(source)
             return True
-        try:
-            if not source.listener.receive_into(source.buffer):
-                return True
-            exchange = Exchange(source.buffer)
-        except Error:
-            return self._broken(source)
-        return self._full_turn(source, exchange)
+        exchange = self._received(source)
+        return exchange is None or self._full_turn(source, exchange)
 
-    def _broken(self, source: Source) -> bool:
-        _log.exception("a listener is broken and is closed: its targets get ENOSYS")
-        self._hang_up(source)
-        return True
+    def _received(self, source: Source) -> Exchange | None:
+        """The next notification of *source*, if there still is one."""
+        try:
+            if source.listener.receive_into(source.buffer):
+                return Exchange(source.buffer)
+        except EOFError as end:
+            _log.info("a listener has ended: %s", end)
+            self._hang_up(source)
+        except Error:
+            _log.exception("a listener is broken and is closed: its targets get ENOSYS")
+            self._hang_up(source)
+        return None
+
+    def _begin(self, source: Source, exchange: Exchange) -> bool:
+        """Make *exchange* known; False if it has to wait for its turn."""
+        source.protocol.begin(exchange)
+        return self._engine.register(source, exchange) is not None
 
     def _full_turn(self, source: Source, exchange: Exchange) -> bool:
-        source.protocol.begin(exchange)
-        if self._engine.register(source, exchange) is None:
+        if not self._begin(source, exchange):
             return True
         turn = self._begin_turn(None)
         self._engine.serve(source, exchange)
@@ -476,15 +511,11 @@ class Readers:
 
     def _somebody_pends(self) -> bool:
         """Wait until a listener is ready, in place of a leader that is stuck; or return False."""
-        with self._lock:
-            watched = list(self.sources)
-            for listener in watched:
-                self._lookout.add(listener)
-        try:
-            return bool(self._lookout.wait())
-        finally:
-            for listener in watched:
-                self._lookout.remove(listener)
+        # At the leader's poller, for all listeners at once: there may be thousands.
+        if self._poller.peek(self._lookout):
+            return True
+        self._lookout.wait(0)  # somebody rang, who wants nothing of us, or our end
+        return False
 
     def _doze(self) -> None:
         self._dozing = True

@@ -26,6 +26,7 @@ from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instrument
 from unotify.supervisor.performing import VERBS
 from unotify.supervisor.policies import Policies, policies_of
+from unotify.supervisor.quotas import Quota
 from unotify.supervisor.readers import Readers
 from unotify.supervisor.router import Router, register, require_seconds
 from unotify.supervisor.statistics import Statistics
@@ -375,6 +376,7 @@ class Supervisor:
         wait_killable: bool = False,
         container: str = "",
         on_close: Callable[[Listener], None] | None = None,
+        quota: Quota | None = None,
         backlog: Iterable[bytes] = (),
     ) -> None:
         """Supervise whoever is behind *listener*; it belongs to the supervisor from now on.
@@ -392,6 +394,7 @@ class Supervisor:
                 outermost pid namespace below the supervisor's own.
             on_close: Called when the supervisor has closed it: its last target has gone, or the
                 supervisor stops. In a thread of the supervisor, which waits for it.
+            quota: How many of its calls may be in flight; listeners may share one.
             backlog: Notifications that somebody else has received and not answered; they are
                 served before any other.
 
@@ -408,7 +411,12 @@ class Supervisor:
             )
         self.check()
         source = Source(
-            listener, self.kernel, quiet=wait_killable, container=container, on_close=on_close
+            listener,
+            self.kernel,
+            quiet=wait_killable,
+            container=container,
+            on_close=on_close,
+            quota=quota,
         )
         self._serve(source, list(backlog))
 

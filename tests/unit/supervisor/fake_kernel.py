@@ -244,6 +244,15 @@ class FakePoller:
             self.refresh()
             return ready
 
+    def peek(self, bell: FakePoller) -> bool:
+        with self.kernel.changed:
+            assert not self.closed, "a closed poller is used"
+            self.kernel.changed.wait_for(lambda: self._due() or bell._due())
+            return self._due()
+
+    def _due(self) -> bool:
+        return self._woken or bool(self._ready())
+
     def _ready(self) -> list[tuple[Listener, Ready]]:
         found: list[tuple[Listener, Ready]] = []
         for listener in self.listeners:

@@ -1,0 +1,212 @@
+"""Quotas: how many calls of some listeners may be in flight."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.unit.supervisor.fake_kernel import FakeListener, Pending, until
+from tests.unit.supervisor.rig import Rig
+from unotify.calls import Call
+from unotify.errors import Conflict, KernelError
+from unotify.protocol import Fail, Return
+from unotify.supervisor import Held, Quota, Supervisor
+from unotify.supervisor.quotas import PROBATION
+from unotify.supervisor.readers import TAKEOVER
+
+
+class Holding:
+    """A supervisor that holds all calls, and the listeners of two containers."""
+
+    def __init__(self, rig: Rig, limit: int, **options: Any) -> None:
+        self.rig = rig
+        self.supervisor: Supervisor = rig.supervise(**options)
+        self.held: list[Held] = []
+        self.quota = Quota(limit)
+        self.listeners = [self.attach(self.quota), self.attach(self.quota)]
+        self.other = self.attach(Quota(limit))
+        self._tid = 100
+
+        @self.supervisor.on("getppid")
+        def hold(call: Call) -> Held:
+            held = self.supervisor.hold(call)
+            self.held.append(held)
+            return held
+
+    def attach(self, quota: Quota) -> FakeListener:
+        """One more listener."""
+        listener = self.rig.kernel.listener()
+        self.supervisor.attach(listener, quota=quota)
+        return listener
+
+    def notify(self, listener: FakeListener) -> Pending:
+        """A call of a thread of its own."""
+        self._tid += 1
+        pending = listener.notify("getppid", tid=self._tid)
+        self.pump()
+        return pending
+
+    def pump(self) -> None:
+        """Let what has no threads do its work."""
+        if self.rig.embedded:
+            self.supervisor.process_pending()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many are held, and no more."""
+        until(lambda: len(self.held) == count)
+
+
+@pytest.fixture(name="holding")
+def _holding(rig: Rig) -> Holding:
+    return Holding(rig, 2)
+
+
+def test_a_limit(holding: Holding) -> None:
+    """No more is received than the quota lets, of all its listeners together."""
+    one, two = holding.listeners
+    first = holding.notify(one)
+    holding.notify(two)
+    holding.wait_for(2)
+    third, other = holding.notify(one), holding.notify(holding.other)
+    holding.wait_for(3)  # the other container's
+    assert other.sent
+    assert not third.sent
+    assert holding.quota.in_flight == 2
+    holding.held[0].release(Return(1))
+    assert first.answer() == Return(1)
+    holding.pump()
+    holding.wait_for(4)
+    assert third.sent
+    assert holding.quota.throttled >= 1
+
+
+def test_room_by_a_deadline(holding: Holding) -> None:
+    """A call whose time is over makes room as one that is answered does."""
+    one, _ = holding.listeners
+    calls = [holding.notify(one) for _ in range(2)]
+    holding.wait_for(2)
+    third = holding.notify(one)
+    holding.held[0].release(Fail(1))
+    holding.held[1].fail(OSError())
+    for call in calls:
+        call.answer()
+    holding.pump()
+    holding.wait_for(3)
+    assert third.sent
+
+
+def test_room_by_an_end(holding: Holding) -> None:
+    """Calls of a listener that has ended make room for those of the others."""
+    one, two = holding.listeners
+    holding.notify(one)
+    holding.notify(one)
+    holding.wait_for(2)
+    third = holding.notify(two)
+    assert not third.sent
+    holding.supervisor._readers._hang_up(holding.supervisor._readers.sources[one])
+    holding.pump()
+    holding.wait_for(3)
+    assert third.sent
+    holding.supervisor.stop()
+    assert holding.quota.in_flight == 0
+    assert not holding.quota.sources
+
+
+def test_a_limit_that_changes(holding: Holding) -> None:
+    """A limit may be raised at any time; it counts from the next answer on."""
+    one, _ = holding.listeners
+    for _ in range(6):
+        holding.notify(one)
+    holding.wait_for(2)
+    holding.quota.limit = 5
+    holding.held[0].release(Return(0))
+    holding.pump()
+    holding.wait_for(6)
+    assert holding.quota.in_flight == 5
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_no_quota_of_nothing(limit: int) -> None:
+    """A quota that lets nothing be in flight is refused."""
+    with pytest.raises(Conflict, match="at least 1"):
+        Quota(limit)
+
+
+def test_a_listener_that_breaks_while_it_is_full(holding: Holding) -> None:
+    """A broken listener is closed once there is room to look at it."""
+    one, _ = holding.listeners
+    calls = [holding.notify(one) for _ in range(2)]
+    holding.wait_for(2)
+    holding.notify(one)
+    one.receive_error = KernelError(5, "ioctl")
+    for held in holding.held:
+        held.release(Return(0))
+    for call in calls:
+        call.answer()
+    holding.pump()
+    until(lambda: one.closed)
+
+
+def test_a_suspect_has_threads_of_its_own(threaded: Rig) -> None:
+    """Who was slow once holds nobody up any more, until it was quick for a while."""
+    supervisor = threaded.supervise()
+    slow, quick = threaded.kernel.listener(), threaded.kernel.listener()
+    quota = Quota(4)
+    go, who = threading.Event(), []
+
+    @supervisor.on("getppid")
+    def linger(call: Call) -> Return:
+        go.wait(20)
+        return Return(1)
+
+    @supervisor.on("getuid")
+    def instant(call: Call) -> Return:
+        who.append(threading.current_thread())
+        return Return(2)
+
+    supervisor.attach(slow, quota=quota)
+    supervisor.attach(quick, quota=Quota(4))
+    first = slow.notify("getppid", tid=1)
+    # Only who pends can make somebody else take the lead.
+    assert quick.notify("getuid", tid=2).answer() == Return(2)
+    assert quota.suspect == PROBATION
+    second = slow.notify("getppid", tid=3)
+    until(lambda: second.sent)
+    assert quick.notify("getuid", tid=4).answer() == Return(2)
+    assert who[0] is who[1]  # nobody had to take over
+    since = time.monotonic()
+    until(lambda: time.monotonic() > since + 2 * TAKEOVER)
+    go.set()
+    first.answer()
+    second.answer()
+    until(lambda: quota.suspect == PROBATION)
+    for tid in range(100, 100 + PROBATION):
+        slow.notify("getuid", tid=tid).answer()
+    until(lambda: not quota.suspect)
+
+
+def test_when_threads_are_scarce(threaded: Rig) -> None:
+    """With half of the threads taken each container has one, so that there is one for others."""
+    supervisor = threaded.supervise(readers=8)
+    go = threading.Event()
+
+    @supervisor.on("getppid")
+    def linger(call: Call) -> Return:
+        go.wait(20)
+        return Return(1)
+
+    greedy, modest = threaded.kernel.listener(), threaded.kernel.listener()
+    quota = Quota(100)
+    supervisor.attach(greedy, quota=quota)
+    supervisor.attach(modest, quota=Quota(100))
+    calls = [greedy.notify("getppid", tid=tid) for tid in range(1, 20)]
+    until(lambda: quota.throttled)
+    call = modest.notify("getppid", tid=50)
+    until(lambda: call.sent)
+    assert sum(each.sent for each in calls) < 8
+    go.set()
+    for each in [*calls, call]:
+        assert each.answer() == Return(1)
