@@ -20,11 +20,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from unotify.abi import tables
@@ -103,19 +104,7 @@ class Rights:
     def parse(cls, status: bytes) -> Rights:
         """Read them from ``/proc/PID/status``."""
         # By \n alone: a name may have other ends of lines in it.
-        fields = dict(line.split(b":", 1) for line in status.split(b"\n") if b":" in line)
-        ruid, uid, suid, fsuid = map(int, fields[b"Uid"].split())
-        rgid, gid, sgid, fsgid = map(int, fields[b"Gid"].split())
-        return cls(
-            *(uid, gid, fsuid, fsgid, tuple(map(int, fields[b"Groups"].split()))),
-            int(fields[b"CapEff"], 16),
-            int(fields[b"CapPrm"], 16),
-            (ruid, rgid),
-            (suid, sgid),
-            int(fields[b"Umask"], 8),
-            bool(int(fields.get(b"NoNewPrivs", b"0"))),
-            int(fields.get(b"NStgid", fields[b"Tgid"]).split()[-1]),
-        )
+        return _parsed(tuple(_LINES.findall(status)))
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -127,6 +116,29 @@ class Rights:
         uid, gid = self.real
         effective = 0 if uid else self.permitted
         return replace(self, uid=uid, gid=gid, fsuid=uid, fsgid=gid, effective=effective)
+
+
+_LINES: Final = re.compile(
+    rb"^(Umask|Tgid|Uid|Gid|Groups|NStgid|CapPrm|CapEff|NoNewPrivs):(.*)$", re.MULTILINE
+)
+
+
+@lru_cache(maxsize=256)
+def _parsed(lines: tuple[tuple[bytes, bytes], ...]) -> Rights:
+    # Several times for each call that is performed, and nearly always the same.
+    fields = dict(lines)
+    ruid, uid, suid, fsuid = map(int, fields[b"Uid"].split())
+    rgid, gid, sgid, fsgid = map(int, fields[b"Gid"].split())
+    return Rights(
+        *(uid, gid, fsuid, fsgid, tuple(map(int, fields[b"Groups"].split()))),
+        int(fields[b"CapEff"], 16),
+        int(fields[b"CapPrm"], 16),
+        (ruid, rgid),
+        (suid, sgid),
+        int(fields[b"Umask"], 8),
+        bool(int(fields.get(b"NoNewPrivs", b"0"))),
+        int(fields.get(b"NStgid", fields[b"Tgid"]).split()[-1]),
+    )
 
 
 def mine() -> Rights:
