@@ -49,7 +49,7 @@ clean: ## remove what make made
 kernel:
 	@$(BOOTSTRAP) --check-kernel
 
-$(VENV)/.for-run: pyproject.toml tools/bootstrap.py
+$(VENV)/.for-run: pyproject.toml tools/bootstrap.py src/unotify/kernel/_native.c
 	@$(BOOTSTRAP) $(VENV)
 	@touch $@
 

@@ -121,7 +121,7 @@ def results_of(one: Measured) -> list[Result]:
         if (value := one.outcome.median(name)) is not None
     }
     base = medians.get(C_LOOP if opening else NATIVE)
-    goals = dict.fromkeys((POLICY, HANDLER), GOAL) if opening else {}
+    goals = {POLICY: GOAL} if opening else {}
     results = [
         Result(f"{one.load}, {one.user}: {name}", one.unit, median, base, goals.get(name))
         for name, median in medians.items()

@@ -18,6 +18,7 @@ from tests.conftest import missing
 from tests.faults.test_storms import LONG
 from unotify import Fail, Reply, Supervisor
 from unotify.calls import Connect, OpenAt, OpenAt2
+from unotify.kernel import native
 
 COUNT = 100_000 if LONG else 2_000
 
@@ -49,9 +50,16 @@ def mixed(found: list[int]) -> bool:
     return ok > 0 and refused > 0
 
 
-@pytest.mark.parametrize("question", ["path", "resolved(path)"])
-def test_a_path_that_is_rewritten(target: str, tmp_path: Path, question: str) -> None:
+@pytest.mark.parametrize(
+    ("question", "backend"), [("path", "native"), ("path", "python"), ("resolved(path)", "python")]
+)
+def test_a_path_that_is_rewritten(
+    target: str, tmp_path: Path, question: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is opened is what the rule allowed, never what is in memory by then."""
+    if backend == "native" and not native.installed():
+        missing("the native part is not installed")
+    monkeypatch.setenv("UNOTIFY_BACKEND", backend)
     for name in ("good", "evil"):
         (tmp_path / name).write_text(name)
     good, evil = tmp_path.resolve() / "good", tmp_path.resolve() / "evil"
@@ -69,6 +77,7 @@ do = {{ fail = "EACCES" }}
 """)
     with Supervisor(policy=str(policy)) as supervisor:
         assert mixed(storm(supervisor, target, "path", good, evil))
+        assert (supervisor.statistics().native > COUNT / 2) is (backend == "native")
 
 
 def test_an_open_how_that_is_rewritten(target: str, tmp_path: Path) -> None:

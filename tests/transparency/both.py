@@ -58,7 +58,9 @@ def need(*programs: str) -> None:
             missing(f"{program} is not installed")
 
 
-def run(command: Sequence[str], work: Path, identity: Identity, *, performed: bool) -> Outcome:
+def run(
+    command: Sequence[str], work: Path, identity: Identity, *, performed: bool, by: str = ""
+) -> Outcome:
     """Run *command* in *work*, and look at what it left there."""
     report = work.with_name("report.json")
     report.unlink(missing_ok=True)
@@ -66,6 +68,7 @@ def run(command: Sequence[str], work: Path, identity: Identity, *, performed: bo
     env, options = environment(work), {}
     if performed:
         target = [sys.executable, str(HERE / "performing_main.py"), str(report), *target]
+        env["BY"] = by
         if identity.ids:
             env["IDS"] = f"{identity.ids[0]},{identity.ids[1]}"
     elif identity.ids:
@@ -91,7 +94,7 @@ def run(command: Sequence[str], work: Path, identity: Identity, *, performed: bo
     if performed:
         told = json.loads(report.read_text())
         assert not told["faults"], told["faults"][0]
-        assert told["performed"], "nothing was performed"
+        assert any(told["performed"].values()), "nothing was performed"
     if os.geteuid() != 0:
         # Which process a message is from only a privileged supervisor can say.
         stdout = stdout.replace("from False", "from True")
@@ -139,6 +142,7 @@ def require_same(
     prepare: Callable[[Path], None] = lambda work: None,
     *,
     loose: Callable[[str], bool] = lambda name: False,
+    by: str = "",
 ) -> Outcome:
     """Run *command* both ways in equal directories of one name, and compare all there is to see.
 
@@ -148,12 +152,13 @@ def require_same(
         identity: As whom.
         prepare: Fills the directory.
         loose: Tells files whose contents differ from one native run to the next.
+        by: ``policy``, or else handlers say that all is performed.
     """
     outcomes = []
     for performed in (False, True):
         work = identity.directory(place)
         prepare(work)
-        outcomes.append(run(command, work, identity, performed=performed))
+        outcomes.append(run(command, work, identity, performed=performed, by=by))
         shutil.rmtree(work)
     native, performed_one = outcomes
     assert native.status == performed_one.status, performed_one.stderr

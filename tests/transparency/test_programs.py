@@ -24,6 +24,7 @@ from tests.transparency.identities import (
     UNSHARED,
     Identity,
 )
+from unotify.kernel import native
 
 PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 
@@ -89,11 +90,10 @@ def python() -> str:
     return next(filter(shutil.which, PYTHONS), None) or missing("no Python of the system")
 
 
-@pytest.mark.parametrize(
-    ("identity", "name"), CASES, ids=[f"{identity.name}-{name}" for identity, name in CASES]
-)
-def test_same_result(identity: Identity, name: str, tmp_path: Path) -> None:
-    """Exit status, output and each file are the same, whether performed or not."""
+BY_POLICY = list(PROGRAMS) if LONG else ["git", "tar", "make", "shell"]
+
+
+def _same(identity: Identity, name: str, tmp_path: Path, by: str = "") -> None:
     identity.require()
     program = PROGRAMS[name]
     need(*program.needs)
@@ -108,6 +108,22 @@ def test_same_result(identity: Identity, name: str, tmp_path: Path) -> None:
                 os.chown(file, *identity.ids)
 
     command = ["sh", "-eu", "script", python()]
-    done = require_same(command, tmp_path, identity, prepare, loose=program.loose)
+    done = require_same(command, tmp_path, identity, prepare, loose=program.loose, by=by)
 
     assert done.status == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"), CASES, ids=[f"{identity.name}-{name}" for identity, name in CASES]
+)
+def test_same_result(identity: Identity, name: str, tmp_path: Path) -> None:
+    """Exit status, output and each file are the same, whether performed or not."""
+    _same(identity, name, tmp_path)
+
+
+@pytest.mark.parametrize("name", BY_POLICY)
+def test_same_result_by_policy(name: str, tmp_path: Path) -> None:
+    """The same where rules say so, and what is plain is done without Python."""
+    if not native.installed():
+        missing("the native part is not installed")
+    _same(SELF, name, tmp_path, by="policy")

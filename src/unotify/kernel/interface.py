@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Flag, auto
+from enum import Flag, IntEnum, auto
 from typing import Any, Protocol, runtime_checkable
 
 from unotify.abi.arch import Arch
@@ -21,6 +21,7 @@ from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
 
 __all__ = [
+    "Came",
     "Done",
     "Enforcement",
     "Entering",
@@ -32,6 +33,8 @@ __all__ = [
     "Poller",
     "Process",
     "Ready",
+    "Server",
+    "Shortcut",
     "Spawned",
     "Thread",
 ]
@@ -348,12 +351,87 @@ class Spawned:
     Attributes:
         backlog: Notifications of the *program* that were received during the
             hand-over; serve them before anything else.
+        unprivileged: We had no capability when it was started, so that in our user
+            namespace it, and what it starts, can be nobody else than we are.
     """
 
     process: Any
     listener: Listener
     enforcement: Enforcement
     backlog: list[bytes] = field(default_factory=list)
+    unprivileged: bool = False
+
+
+class Came(IntEnum):
+    """Why a `Server` came back."""
+
+    LOOK = 0
+    """Something else is ready: wait as usual."""
+    YOURS = 1
+    """A notification was received that takes more; it is in `Server.received`."""
+    TAKEN = 2
+    """A notification was received and taken away by `Server.take`: serve what it was made."""
+    LOST = 3
+    """It was answered; but somebody else waits for the listeners by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A rule about one call of the kernel's own architecture, in the plainest words.
+
+    Attributes:
+        nr: The call's number.
+        verdict: 0 for "not decided here", 1 for "perform this open", or a negative errno.
+        program: A filter that allows if the rule is about these registers; empty for any.
+        tests: Of the path: whether it has to lie below one of the texts or be one; whether
+            that is to be false; the texts.
+        path: Which argument the path is; likewise *dirfd* and *flags*.
+    """
+
+    nr: int
+    verdict: int
+    program: bytes = b""
+    tests: tuple[tuple[bool, bool, tuple[bytes, ...]], ...] = ()
+    path: int = 0
+    dirfd: int | None = None
+    flags: int = 0
+
+
+class Server(Protocol):
+    """Answers notifications by shortcuts, without Python.
+
+    One thread serves; the other methods may be called by any.
+    """
+
+    def serve(self) -> int:
+        """Wait for listeners, and answer until something takes more: see `Came`."""
+
+    def received(self) -> tuple[int, bytearray]:
+        """The descriptor of the listener, and the notification that came last."""
+
+    def take(self) -> int:
+        """Take away what is under way; a `Came`.
+
+        Returns:
+            TAKEN: a notification without an answer, which nobody but the caller knows of.
+            LOST: one that is being answered. Either way `serve` comes back after it.
+            LOOK: nothing is.
+        """
+
+    def since(self) -> int:
+        """Since when it is busy with one notification, as perf_counter_ns; 0: it is not."""
+
+    def doze(self, dozing: bool) -> None:
+        """Whether the next notification is to ring."""
+
+    def retire(self) -> None:
+        """Answer nothing more: listeners or rules have changed."""
+
+    def counts(self) -> tuple[int, list[int]]:
+        """Targets that were gone, and answers by the bit length of their microseconds."""
+
+    def close(self) -> None:
+        """Free what it keeps; it serves no more."""
 
 
 class Kernel(Protocol):
@@ -375,6 +453,22 @@ class Kernel(Protocol):
 
     def poller(self) -> Poller:
         """A new poller; whoever asks closes it."""
+
+    def server(
+        self,
+        poller: Poller,
+        bell: Poller,
+        sources: Mapping[Listener, bool],
+        shortcuts: Sequence[Shortcut],
+    ) -> Server | None:
+        """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can.
+
+        Args:
+            poller: It waits for what this waits for.
+            bell: Is woken when a notification comes after `Server.doze`.
+            sources: Listeners, and whether their targets are as we are: see `Spawned`.
+            shortcuts: Tried in order.
+        """
 
     def rest(self) -> None:
         """Free what is kept for targets: for now there are none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -14,9 +14,11 @@ from unotify.abi.features import Feature
 from unotify.abi.seccomp import FilterFlag
 from unotify.abi.types import Tid
 from unotify.errors import KernelError
+from unotify.kernel import native
 from unotify.kernel._libc import NATIVE
 from unotify.kernel.home import Homes
-from unotify.kernel.interface import Spawned
+from unotify.kernel.interface import Listener, Poller, Server, Shortcut, Spawned
+from unotify.kernel.listener import LinuxListener
 from unotify.kernel.poller import LinuxPoller
 from unotify.kernel.probe import Probed, probe
 from unotify.kernel.spawn import spawn
@@ -54,11 +56,15 @@ class LinuxKernel:
     Args:
         read_deadline: Seconds after which a read of a target's memory counts as
             stalled (M4).
+
+    Raises:
+        Unsupported: ``UNOTIFY_BACKEND`` wants what is not there.
     """
 
     arch: Arch = NATIVE
 
     def __init__(self, *, read_deadline: float = 0.5) -> None:
+        native.backend()  # or say at once that it is not there
         self._guard = StallGuard(read_deadline)
         self._homes = Homes()
 
@@ -97,6 +103,29 @@ class LinuxKernel:
     def poller(self) -> LinuxPoller:
         """A new poller; close it when done."""
         return LinuxPoller()
+
+    def server(
+        self,
+        poller: Poller,
+        bell: Poller,
+        sources: Mapping[Listener, bool],
+        shortcuts: Sequence[Shortcut],
+    ) -> Server | None:
+        """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can."""
+        assert isinstance(bell, LinuxPoller)
+        alike = native.unprivileged()
+        # What only looks like a listener wants to be asked.
+        own = {
+            listener.fileno(): ours and alike
+            for listener, ours in sources.items()
+            if type(listener) is LinuxListener and native.usable(listener.sizes)
+        }
+        if not 0 < len(own) <= native.SOURCES:
+            return None
+        try:
+            return native.NativeServer(poller.fileno(), bell.bell, own, shortcuts)
+        except KernelError:
+            return None  # no /proc, or nothing that tells one mount from another
 
     def rest(self) -> None:
         """Free what is kept for targets: for now there are none."""
@@ -153,7 +182,8 @@ class LinuxKernel:
         popen_options: Mapping[str, Any] | None = None,
     ) -> Spawned:
         """Start *args* under the filter *program*; see :func:`unotify.kernel.spawn.spawn`."""
-        return spawn(
+        before = native.unprivileged()
+        spawned = spawn(
             program,
             args,
             flags=flags,
@@ -161,6 +191,8 @@ class LinuxKernel:
             no_new_privs=no_new_privs,
             popen_options=popen_options,
         )
+        spawned.unprivileged = before
+        return spawned
 
 
 _X86: Final = (Arch.X86_64, Arch.I386, Arch.X32)

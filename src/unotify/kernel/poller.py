@@ -122,6 +122,11 @@ class LinuxPoller:
         """
         return self._epoll.fileno()
 
+    @property
+    def bell(self) -> int:
+        """The eventfd behind `wake`; -1 once closed."""
+        return self._wake_fd
+
     def wake(self) -> None:
         """End one `wait`, now or the next; safe in threads and signal handlers.
 

@@ -29,6 +29,7 @@ __all__ = [
     "Look",
     "Need",
     "Negation",
+    "PathTest",
     "RegisterTest",
     "holds",
     "judge",
@@ -127,6 +128,21 @@ class RegisterTest:
     lower: Callable[[Arch], RegisterPredicate]
 
 
+@dataclass(frozen=True, slots=True)
+class PathTest:
+    """What a test of a path as given comes down to.
+
+    Attributes:
+        argument: The path's name.
+        below: Whether it has to lie below one of *texts*, or be one of them.
+        texts: What it is compared with.
+    """
+
+    argument: str
+    below: bool
+    texts: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
     """A test that only the supervisor can make.
@@ -135,11 +151,13 @@ class Look:
         text: As its author wrote it.
         need: The dearest thing that it looks at.
         check: Makes it.
+        path: The same in plain words, where it has some.
     """
 
     text: str
     need: Need
     check: Callable[[Facts], bool]
+    path: PathTest | None = None
 
 
 @dataclass(frozen=True, slots=True)

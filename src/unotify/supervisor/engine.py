@@ -68,6 +68,7 @@ class Source:
         "listener",
         "on_close",
         "open_target",
+        "ours",
         "protocol",
         "quiet",
         "quota",
@@ -83,6 +84,7 @@ class Source:
         container: str | None = "",
         on_close: Callable[[Listener], None] | None = None,
         quota: Quota | None = None,
+        ours: bool = False,
     ) -> None:
         self.listener = listener
         self.kernel = kernel
@@ -92,6 +94,8 @@ class Source:
         """The user namespace that its programs began in; empty: unknown, None: ours."""
         self.on_close = on_close
         self.quota = quota
+        self.ours = ours
+        """Whether we started its programs, and had no capability then."""
         self.protocol = ListenerProtocol()
         self.buffer = bytearray(listener.sizes.notif)
         self.response = bytearray(listener.sizes.response)
@@ -516,11 +520,15 @@ class Engine:
             self.give_up(watch, InterruptedError("the supervisor stops"))
             free(call)
 
-    def statistics(self, *, listeners: int, readers: int, in_flight: int) -> Statistics:
-        """A frozen copy of the counters."""
+    def statistics(
+        self, quick: Counters, *, listeners: int, readers: int, in_flight: int
+    ) -> Statistics:
+        """A frozen copy of the counters, and of those of *quick*."""
         with self.lock:
             return self.counters.freeze(
                 self.leader_counters,
+                quick,
+                native=sum(quick.buckets),
                 in_flight=in_flight,
                 held=len(self.held),
                 listeners=listeners,

@@ -32,10 +32,11 @@ from typing import Any, Final, TypeAlias
 
 from unotify.calls import Call
 from unotify.errors import Error
-from unotify.kernel.interface import Kernel, Listener, Poller, Ready
+from unotify.kernel.interface import Came, Kernel, Listener, Poller, Ready
 from unotify.protocol import Continue, Exchange, ExchangeState, Fail, InstallFd, Return
 from unotify.supervisor.admission import Admission
 from unotify.supervisor.engine import Engine, Source
+from unotify.supervisor.quick import Quick
 from unotify.supervisor.quotas import PROBATION, Quota
 from unotify.supervisor.router import Step
 
@@ -76,6 +77,7 @@ class Readers:
         self._poller: Poller = kernel.poller()
         self._lookout: Poller = kernel.poller()
         self._lock = Lock()
+        self.quick = Quick(kernel, self._poller, self._lookout, self.sources, self._lock)
         self._threads: set[Thread] = set()
         self._leader: Thread | None = None
         self._understudy: Thread | None = None
@@ -96,7 +98,8 @@ class Readers:
     def in_flight(self) -> int:
         """How many calls wait for us."""
         known = sum(len(source.protocol.under_way) for source in list(self.sources.values()))
-        return known + any(unknown is not None for unknown in self._current)
+        unknown = any(unknown is not None for unknown in self._current)
+        return known + unknown + bool(self.quick.since())
 
     @property
     def count(self) -> int:
@@ -107,6 +110,7 @@ class Readers:
         """Read *source* from now on; serve *backlog* first."""
         with self._lock:
             self.sources[source.listener] = source
+            self.quick.retire()
         self.admission.enter(source)
         for exchange in backlog:
             if threads:
@@ -139,6 +143,7 @@ class Readers:
         """Read it no more and close its listener; whoever waits gets ENOSYS (R4)."""
         with self._lock:
             known = self.sources.pop(source.listener, None)
+            self.quick.retire()
         self._poller.remove(source.listener)
         if known is not None:
             source.listener.close()
@@ -191,6 +196,7 @@ class Readers:
             self._close_pollers()
 
     def _close_pollers(self) -> None:
+        self.quick.close()
         self._poller.close()
         self._lookout.close()
 
@@ -284,8 +290,18 @@ class Readers:
 
     def _lead(self, me: Thread) -> None:
         engine, wait, sources = self._engine, self._poller.wait, self.sources
-        instruments = engine.instruments
+        instruments, quick = engine.instruments, self.quick.serve
         while self._leader is me and not self._stopping:
+            came, work = quick()
+            if came is Came.YOURS and work is not None:
+                self._serving = work[0]
+                if not self._attempt(me, self._short, *work):
+                    return
+                continue
+            if came is not Came.LOOK:
+                if work is not None:
+                    self._engine.serve(*work)
+                return
             for listener, ready in wait():
                 source = sources.get(listener)
                 if source is None:
@@ -297,16 +313,20 @@ class Readers:
                     if Ready.PENDING in ready and self.admission.is_suspect(source):
                         self._apart(source, quota)
                         continue
-                try:
-                    if ready is not _PENDING or instruments.present or engine.watched:
-                        leading = self._turn(source, ready)
-                    else:
-                        leading = self._short_turn(source)
-                except BaseException:
-                    _log.exception("serving a call failed")
-                    leading = self._finish_turn(self._current) if self._leader is me else False
+                if ready is not _PENDING or instruments.present or engine.watched:
+                    leading = self._attempt(me, self._turn, source, ready)
+                else:
+                    leading = self._attempt(me, self._short_turn, source)
                 if not leading:
                     return
+
+    def _attempt(self, me: Thread, turn: Callable[..., bool], *args: Any) -> bool:
+        """Make a turn, whatever it raises; False if we lead no more."""
+        try:
+            return turn(*args)
+        except BaseException:
+            _log.exception("serving a call failed")
+            return self._finish_turn(self._current) if self._leader is me else False
 
     def _apart(self, source: Source, quota: Quota) -> None:
         """Receive from a suspect, and serve it in a thread of its own."""
@@ -357,10 +377,12 @@ class Readers:
             try:
                 unknown = self._current.pop()
             except IndexError:
-                return False
-            if source is not None and source.quota is not None:
-                source.quota.suspect = PROBATION
-            self._reveal(unknown)
+                if not self.quick.take(self._reveal):
+                    return False
+            else:
+                if source is not None and source.quota is not None:
+                    source.quota.suspect = PROBATION
+                self._reveal(unknown)
             self._leader = None if me is not self._understudy else me
             self._understudy = None
             self._busy_since = 0
@@ -373,15 +395,17 @@ class Readers:
             self._engine.register(source, exchange)
 
     def _short_turn(self, source: Source) -> bool:
+        """Receive one notification and serve it the shortest way; False if we lead no more."""
+        exchange = self._received(source)
+        return exchange is None or self._short(source, exchange)
+
+    def _short(self, source: Source, exchange: Exchange) -> bool:
         """Serve the plainest exchange the shortest way; False if we lead no more.
 
         One handler, no condition, no deadline, nobody who watches: then no table
         needs to know of the exchange, unless somebody takes the lead meanwhile.
         """
         engine, listener = self._engine, source.listener
-        exchange = self._received(source)
-        if exchange is None:
-            return True
         route = engine.router.routes.get((exchange.audit, exchange.nr))
         step = None if route is None else route.only
         if route is None or step is None or step.deadline or engine.deadline or engine.busy:
@@ -494,9 +518,9 @@ class Readers:
     def _stand_by(self, me: Thread) -> None:
         seen, quiet = self._current, 0
         while self._understudy is me and not self._stopping:
-            since = self._busy_since
+            since = self._since()
             if since and perf_counter_ns() - since >= TAKEOVER * 1e9:
-                if self._somebody_pends() and self._busy_since == since and self._take_over(me):
+                if self._somebody_pends() and self._since() == since and self._take_over(me):
                     self._ensure()
                     return
             elif since or self._current is not seen:
@@ -509,6 +533,10 @@ class Readers:
                 self._doze()
                 quiet = 0
 
+    def _since(self) -> int:
+        """Since when the leader is busy with one call; 0: it is not."""
+        return self._busy_since or self.quick.since()
+
     def _somebody_pends(self) -> bool:
         """Wait until a listener is ready, in place of a leader that is stuck; or return False."""
         # At the leader's poller, for all listeners at once: there may be thousands.
@@ -519,10 +547,12 @@ class Readers:
 
     def _doze(self) -> None:
         self._dozing = True
+        self.quick.doze(True)
         # A turn that began before would not ring.
-        if not self._busy_since:
+        if not self._since():
             self._lookout.wait()
         self._dozing = False
+        self.quick.doze(False)
 
     def _hang_up(self, source: Source) -> None:
         with self._engine.lock:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 __all__ = ["BUCKETS", "Counters", "Statistics"]
@@ -18,6 +19,7 @@ class Statistics:
     Attributes:
         received: Notifications received.
         answered: Replies that reached their target.
+        native: Of these, replies that took no Python (`unotify.kernel.native`).
         gone: Targets that did not wait for their reply any more.
         faults: Handlers that raised or returned nonsense.
         expired: Calls whose deadline passed.
@@ -33,6 +35,7 @@ class Statistics:
 
     received: int
     answered: int
+    native: int
     gone: int
     faults: int
     expired: int
@@ -67,19 +70,40 @@ class Counters:
     racy: int = 0
     buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)
 
+    def copy(self) -> Counters:
+        """The same counts, for somebody else to change."""
+        return replace(self, buckets=[*self.buckets])
+
+    def add(self, gone: int, buckets: Sequence[int]) -> None:
+        """Count more targets that were gone, and more answers."""
+        self.gone += gone
+        self.buckets = [ours + its for ours, its in zip(self.buckets, buckets, strict=True)]
+
     def freeze(
-        self, leader: Counters, *, in_flight: int, held: int, listeners: int, readers: int
+        self,
+        *others: Counters,
+        native: int = 0,
+        in_flight: int,
+        held: int,
+        listeners: int,
+        readers: int,
     ) -> Statistics:
-        """The record that users get: these counts and those of the *leader*."""
-        buckets = [ours + its for ours, its in zip(self.buckets, leader.buckets, strict=True)]
-        answered, gone = sum(buckets), self.gone + leader.gone
+        """The record that users get: these counts and those of *others*."""
+        total = self.copy()
+        for other in others:
+            total.add(other.gone, other.buckets)
+            total.faults += other.faults
+            total.expired += other.expired
+            total.racy += other.racy
+        answered, buckets = sum(total.buckets), total.buckets
         return Statistics(
-            received=answered + gone + in_flight,
+            received=answered + total.gone + in_flight,
             answered=answered,
-            gone=gone,
-            faults=self.faults + leader.faults,
-            expired=self.expired + leader.expired,
-            racy=self.racy + leader.racy,
+            native=native,
+            gone=total.gone,
+            faults=total.faults,
+            expired=total.expired,
+            racy=total.racy,
             in_flight=in_flight,
             held=held,
             listeners=listeners,

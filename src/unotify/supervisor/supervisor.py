@@ -17,7 +17,7 @@ from unotify.bpf import Program
 from unotify.calls import Call, Condition
 from unotify.errors import Conflict, Unsupported
 from unotify.kernel import default_kernel
-from unotify.kernel.interface import Kernel, Listener, Spawned
+from unotify.kernel.interface import Kernel, Listener, Shortcut, Spawned
 from unotify.protocol import Fail, Return
 from unotify.supervisor.addons import registrations_of, verbs_of
 from unotify.supervisor.deadlines import Deadlines
@@ -126,6 +126,7 @@ class Supervisor:
         self._idle = Event()
         self._idle.set()
         self._readers.on_drained = self._idle.set
+        self._readers.quick.shortcuts = self._shortcuts
         self._closed = False
 
     # -- handlers ------------------------------------------------------------
@@ -203,6 +204,7 @@ class Supervisor:
         (self._spare_verbs.add if spare else self._spare_verbs.discard)(name)
         self._judge.verbs[name] = self._adapt_verb(function)
         self._checked = False
+        self._readers.quick.retire()
 
     def _adapt_verb(self, function: Callable[..., Any]) -> Callable[..., Any]:
         # As of handlers: what unotify.aio needs to know is whether it is a coroutine.
@@ -230,6 +232,7 @@ class Supervisor:
         self._router.add(
             register(calls, self._adapt(handler), where=where, deadline=deadline, named=handler)
         )
+        self._readers.quick.retire()
 
     def _adapt(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         # unotify.aio overrides this.
@@ -252,6 +255,18 @@ class Supervisor:
         instruments = self._engine.instruments
         if instruments.judged:
             instruments.tell(instruments.judged, call, judgement)
+
+    def _shortcuts(self) -> tuple[Shortcut, ...]:
+        """What is answered without Python: nothing that anybody but the policy has a say in."""
+        judge, engine = self._judge, self._engine
+        if judge is None or judge.dry_run or engine.deadline or engine.instruments.present:
+            return ()
+        if len(judge.policies) > 1 or judge.verbs["perform"] is not VERBS["perform"]:
+            return ()
+        from unotify.supervisor.shortcuts import shortcuts
+
+        handled = frozenset(registration.call for registration in self._router.registrations)
+        return shortcuts(judge.policies[0], self.kernel.arch, handled)
 
     def _check_policies(self) -> FilterFlag:
         return FilterFlag(0) if self._judge is None else self._judge.check()
@@ -314,7 +329,9 @@ class Supervisor:
 
     def _adopt(self, spawned: Spawned) -> Any:
         quiet = FilterFlag.WAIT_KILLABLE_RECV in spawned.enforcement.flags
-        source = Source(spawned.listener, self.kernel, quiet=quiet, container=None)
+        source = Source(
+            spawned.listener, self.kernel, quiet=quiet, container=None, ours=spawned.unprivileged
+        )
         self._serve(source, spawned.backlog)
         return spawned.process
 
@@ -478,16 +495,21 @@ class Supervisor:
     def add_instrument(self, instrument: Instrument) -> None:
         """Show *instrument* what happens from now on."""
         self._engine.instruments.add(instrument)
+        self._readers.quick.retire()
 
     def remove_instrument(self, instrument: Instrument) -> None:
         """Show it no more."""
         self._engine.instruments.remove(instrument)
+        self._readers.quick.retire()
 
     def statistics(self) -> Statistics:
         """What has been done so far."""
         readers = self._readers
         return self._engine.statistics(
-            listeners=len(readers.sources), readers=readers.count, in_flight=readers.in_flight
+            readers.quick.counters(),
+            listeners=len(readers.sources),
+            readers=readers.count,
+            in_flight=readers.in_flight,
         )
 
     def stop(self, *, drain: float = 5.0) -> None:

@@ -30,7 +30,17 @@ from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, TargetGone, Unsupported
 from unotify.kernel.acts import Outcome
-from unotify.kernel.interface import Enforcement, Listener, Memory, Ready, Spawned, Thread
+from unotify.kernel.interface import (
+    Enforcement,
+    Listener,
+    Memory,
+    Poller,
+    Ready,
+    Server,
+    Shortcut,
+    Spawned,
+    Thread,
+)
 from unotify.kernel.rights import Rights
 from unotify.protocol import Continue, Fail, PlainReply, Return
 
@@ -466,6 +476,8 @@ class FakeKernel:
         self.resolved: list[tuple[bytes, int, bool, bool]] = []
         self.killed: list[int] = []
         self.rests = 0
+        self.make_server: Callable[..., Server] | None = None
+        """Makes who answers without Python."""
         self.contents: list[tuple[bytes, bool]] = []
         """Files in memory that were asked for."""
         self.acts: list[tuple[Act, Mapping[str, Any]]] = []
@@ -495,6 +507,15 @@ class FakeKernel:
     def poller(self) -> FakePoller:
         self.pollers.append(FakePoller(self))
         return self.pollers[-1]
+
+    def server(
+        self,
+        poller: Poller,
+        bell: Poller,
+        sources: Mapping[Listener, bool],
+        shortcuts: Sequence[Shortcut],
+    ) -> Server | None:
+        return None if self.make_server is None else self.make_server(sources, shortcuts)
 
     def rest(self) -> None:
         self.rests += 1

@@ -89,9 +89,7 @@ class Functions(Values):
         below = self._text(directory)
         if not below.startswith("/"):
             raise self._wrong(directory, f"{below!r} does not begin with /")
-        value = self._path(path)
-        found = value.then("", "number", lambda text: int(looks.is_below(text, below)))
-        return looks.compare(found, "!=", 0, self._reader.written(node))
+        return looks.under(self._path(path), below, self._reader.written(node))
 
     def _call_glob(self, node: ast.Call) -> Condition:
         path, pattern = self._arguments(node, 2, 'glob(path, "/etc/*.conf")')

@@ -11,7 +11,7 @@ from posixpath import basename as base_of
 from typing import Any, Final
 
 from unotify.calls import TargetPath
-from unotify.policy.conditions import Facts, Look, Need
+from unotify.policy.conditions import Facts, Look, Need, PathTest
 from unotify.policy.where.kinds import NUMBERS, Takes
 from unotify.policy.where.numbers import Number
 
@@ -25,6 +25,7 @@ __all__ = [
     "is_below",
     "matches",
     "text",
+    "under",
 ]
 
 Network = IPv4Network | IPv6Network
@@ -53,6 +54,7 @@ class Seen:
         get: Looks; ``None`` where there is no such thing (a NULL path, a port of a unix socket).
         parts: The fields of a struct.
         takes: Which constants belong to it, where it is a number.
+        given: The path argument that it is, as given; empty if it is something else.
     """
 
     text: str
@@ -61,6 +63,7 @@ class Seen:
     get: Callable[[Facts], Any]
     parts: tuple[str, ...] = ()
     takes: Takes = NUMBERS
+    given: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -74,7 +77,7 @@ class Seen:
             value = self.get(facts)
             return None if value is None else change(value)
 
-        return replace(self, text=text, kind=kind, get=get, takes=takes)
+        return replace(self, text=text, kind=kind, get=get, takes=takes, given="")
 
     def masked(self, text: str, mask: Number) -> Seen:
         """A number of which only the bits of *mask* are left."""
@@ -84,7 +87,7 @@ class Seen:
             value = self.get(facts)
             return None if value is None else value & bits(facts)
 
-        return replace(self, text=text, get=get)
+        return replace(self, text=text, get=get, given="")
 
 
 def text(value: Any) -> Any:
@@ -112,7 +115,7 @@ def argument(name: str, kind: str, parts: tuple[str, ...] = ()) -> Seen:
     def get(facts: Facts) -> Any:
         return text(getattr(facts.call, name))
 
-    return Seen(name, kind, Need.MEMORY, get, parts)
+    return Seen(name, kind, Need.MEMORY, get, parts, given=name if kind == "path" else "")
 
 
 def compare(seen: Seen, op: str, value: Any, written: str) -> Look:
@@ -124,7 +127,19 @@ def compare(seen: Seen, op: str, value: Any, written: str) -> Look:
         found = seen.get(facts)
         return found is not None and test(found, value if native is None else native(facts))
 
-    return Look(written, seen.need, check)
+    plain = seen.given and op == "==" and isinstance(value, str)
+    return Look(written, seen.need, check, PathTest(seen.given, False, (value,)) if plain else None)
+
+
+def under(seen: Seen, directory: str, written: str) -> Look:
+    """Whether a path lies below *directory*; false where there is none."""
+
+    def check(facts: Facts) -> bool:
+        found = seen.get(facts)
+        return found is not None and is_below(found, directory)
+
+    path = PathTest(seen.given, True, (directory,)) if seen.given else None
+    return Look(written, seen.need, check, path)
 
 
 def contains(
@@ -148,7 +163,9 @@ def contains(
         among = found in values or any(found == native(facts) for native in natives)
         return (among or (bool(networks) and _within(found, networks))) is wanted
 
-    return Look(written, seen.need, check)
+    plain = seen.given and wanted and not networks and all(isinstance(v, str) for v in values)
+    path = PathTest(seen.given, False, tuple(sorted(values))) if plain else None
+    return Look(written, seen.need, check, path)
 
 
 def _within(found: Any, networks: tuple[Network, ...]) -> bool:

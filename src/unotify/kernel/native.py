@@ -1,0 +1,172 @@
+"""Answers without Python: what `_native.c` is given, and whether it is used.
+
+The C file is an option of the installation. ``UNOTIFY_BACKEND=python`` does without it,
+``UNOTIFY_BACKEND=native`` insists on it; what is answered is the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from struct import Struct
+from types import ModuleType
+from typing import Any, Final
+
+from unotify.abi.structs import NotifSizes
+from unotify.errors import KernelError, Unsupported
+from unotify.kernel._libc import NATIVE
+from unotify.kernel.interface import Shortcut
+
+try:
+    _module: ModuleType | None = import_module("unotify.kernel._native")
+except ImportError:
+    _module = None
+
+__all__ = ["SOURCES", "NativeServer", "backend", "installed", "unprivileged", "usable"]
+
+SOURCES: Final = 8
+"""Listeners that one server waits for, at most."""
+
+_NO_DIRFD: Final = 255
+_SOURCE: Final = Struct("=ii")
+_RULE: Final = Struct("=iiIIIIBBBx")
+_TEST: Final = Struct("=IIII")
+_SIZE: Final = 80
+
+
+def backend() -> str:
+    """``native`` or ``python``: who answers what takes no handler.
+
+    Raises:
+        Unsupported: The environment wants what is not there.
+    """
+    wanted = os.environ.get("UNOTIFY_BACKEND", "")
+    if wanted not in ("", "native", "python"):
+        raise Unsupported(
+            "native",
+            "UNOTIFY_BACKEND",
+            f"{wanted!r} is no backend",
+            hint="it is native or python",
+        )
+    if wanted == "native" and _module is None:
+        raise Unsupported(
+            "native",
+            "UNOTIFY_BACKEND",
+            "the native part of unotify is not installed",
+            hint="install unotify again where there is a C compiler, or unset UNOTIFY_BACKEND",
+        )
+    return "python" if wanted == "python" or _module is None else "native"
+
+
+def installed() -> bool:
+    """Whether there is a native part at all."""
+    return _module is not None
+
+
+class NativeServer:
+    """Waits for listeners and answers by shortcuts; implements `interface.Server`.
+
+    Args:
+        epoll: What the listeners are in, and more that is to end `serve`.
+        ring: An eventfd that rings when a notification comes after `doze`.
+        sources: Listeners, and whether their targets were started by us while we had no
+            capability.
+        shortcuts: In the order in which they are tried.
+
+    Raises:
+        KernelError: ``/proc`` is not there, or the kernel is too old (before Linux 6.8).
+    """
+
+    def __init__(
+        self,
+        epoll: int,
+        ring: int,
+        sources: Mapping[int, bool],
+        shortcuts: Sequence[Shortcut],
+    ) -> None:
+        # Only now: most who start programs have no use for it.
+        from unotify.abi.constants import OpenFlags
+
+        assert _module is not None
+        tables = _Tables.of(shortcuts)
+        try:
+            self._server: Any = _module.Server(
+                epoll,
+                ring,
+                b"".join(_SOURCE.pack(fd, ours) for fd, ours in sources.items()),
+                NATIVE.audit,
+                OpenFlags.to_abi(OpenFlags.O_LARGEFILE, NATIVE),
+                tables.rules,
+                tables.tests,
+                tables.programs,
+                tables.texts,
+            )
+        except OSError as error:
+            raise KernelError(error.errno or errno.ENOSYS, "statx(2)") from error
+        self.serve: Any = self._server.serve
+        self.since: Any = self._server.since
+        self.take: Any = self._server.take
+        self.doze: Any = self._server.doze
+        self.retire: Any = self._server.retire
+        self.close: Any = self._server.close
+
+    def received(self) -> tuple[int, bytearray]:
+        """The listener, and what came from it last."""
+        fd, notification = self._server.received()
+        return fd, bytearray(notification)
+
+    def counts(self) -> tuple[int, list[int]]:
+        """How many targets were gone, and answers by the bit length of their microseconds."""
+        gone, buckets = self._server.counts()
+        return gone, buckets
+
+
+def unprivileged() -> bool:
+    """Whether whoever we start now can be nobody else than we are: we have no capability."""
+    from unotify.kernel.rights import mine
+
+    ours = mine()
+    return not ours.permitted and len({*os.getresuid()}) == len({*os.getresgid()}) == 1
+
+
+def usable(sizes: NotifSizes) -> bool:
+    """Whether the native part is there and knows what this kernel sends."""
+    return backend() == "native" and sizes.notif == _SIZE
+
+
+@dataclass(frozen=True)
+class _Tables:
+    rules: bytes
+    tests: bytes
+    programs: bytes
+    texts: bytes
+
+    @classmethod
+    def of(cls, shortcuts: Sequence[Shortcut]) -> _Tables:
+        rules: list[bytes] = []
+        tests: list[bytes] = []
+        programs, texts = bytearray(), bytearray()
+        for each in shortcuts:
+            first = len(tests)
+            for below, negated, compared in each.tests:
+                tests.append(_TEST.pack(below, negated, len(texts), len(compared)))
+                for text in compared:
+                    texts += text + b"\0"
+            rules.append(
+                _RULE.pack(
+                    each.nr,
+                    each.verdict,
+                    len(programs) // 8,
+                    len(each.program) // 8,
+                    first,
+                    len(tests) - first,
+                    _NO_DIRFD if each.dirfd is None else each.dirfd,
+                    each.path,
+                    each.flags,
+                )
+            )
+            programs += each.program
+        return cls(b"".join(rules), b"".join(tests), bytes(programs), bytes(texts) + b"\0")

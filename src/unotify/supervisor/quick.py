@@ -1,0 +1,161 @@
+"""The leader's shortest way: notifications that are answered without Python.
+
+Whoever leads asks `Quick.serve` before it waits. What comes back is what takes more. As
+listeners, rules and those who watch change, what the kernel's server knows is old, and it is
+told so (`retire`): it then answers nothing more, and another one is made for the next wait.
+
+A call that is under way there is known to nobody else. Like any other leader that is busy, one
+that is stuck in there can lose the call, or the lead: see :meth:`Quick.take`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, Final, TypeAlias
+
+from unotify.kernel.interface import Came, Kernel, Listener, Poller, Server, Shortcut
+from unotify.protocol import Exchange
+from unotify.supervisor.engine import Source
+from unotify.supervisor.statistics import Counters
+
+__all__ = ["Quick"]
+
+_STUCK: Final = 2
+"""Servers that may be stuck at a time; further calls take the long way, which is bounded."""
+
+Work: TypeAlias = tuple[Source, Exchange]
+
+
+class Quick:
+    """What the readers of one supervisor answer without Python."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        poller: Poller,
+        bell: Poller,
+        sources: Mapping[Listener, Source],
+        lock: Lock,
+    ) -> None:
+        self.shortcuts: Callable[[], tuple[Shortcut, ...]] = tuple
+        """Asked when they may have changed."""
+        self._kernel = kernel
+        self._poller = poller
+        self._bell = bell
+        self._sources = sources
+        self._lock = lock
+        self._server: Server | None = None
+        self._stale = True
+        self._taken: dict[Server, Work] = {}
+        self._stuck: set[Server] = set()
+        self._dozing = False
+        self._over = Counters()
+
+    def retire(self) -> None:
+        """Forget listeners and rules; from any thread, before the change is to be seen."""
+        self._stale = True
+        if self._server is not None:
+            self._server.retire()
+
+    def serve(self) -> tuple[Came, Work | None]:
+        """Answer what can be answered; return why not more, and the call that takes more."""
+        server = self._renewed() if self._stale else self._server
+        if server is None:
+            return Came.LOOK, None
+        came = Came(server.serve())
+        match came:
+            case Came.LOOK:
+                return came, None
+            case Came.YOURS:
+                fd, notification = server.received()
+                source = self._source(fd)
+                return (came, (source, Exchange(notification))) if source else (Came.LOOK, None)
+        # Whoever took it has said, under the lock, what has become of it.
+        with self._lock:
+            self._stuck.discard(server)
+            work = self._taken.pop(server, None)
+            if server is not self._server:
+                self._close(server)
+        return came, work
+
+    def take(self, reveal: Callable[[Work], None]) -> bool:
+        """Take the lead from who is stuck in here; under the lock. False if nobody is.
+
+        Args:
+            reveal: Makes a call known that nobody has answered; whoever was stuck serves it.
+        """
+        server = self._server
+        came = Came.LOOK if server is None else Came(server.take())
+        if server is None or came is Came.LOOK:
+            return False
+        if came is Came.TAKEN:
+            fd, notification = server.received()
+            source = self._source(fd)
+            if source is not None:
+                work = source, Exchange(notification)
+                self._taken[server] = work
+                reveal(work)
+        self._stuck.add(server)
+        self._server = None
+        self._stale = True
+        return True
+
+    def since(self) -> int:
+        """Since when a call is under way in here, as perf_counter_ns; 0: none is."""
+        server = self._server
+        return 0 if server is None else server.since()
+
+    def doze(self, dozing: bool) -> None:
+        """Whether the next notification that comes in here is to ring."""
+        self._dozing = dozing
+        server = self._server
+        if server is not None:
+            server.doze(dozing)
+
+    def counters(self) -> Counters:
+        """What was answered in here."""
+        with self._lock:
+            total = self._over.copy()
+            for server in (self._server, *self._stuck):
+                if server is not None:
+                    total.add(*server.counts())
+        return total
+
+    def close(self) -> None:
+        """Free all; nobody serves any more."""
+        with self._lock:
+            if self._server is not None:
+                self._close(self._server)
+            self._server = None
+            self._stale = False
+
+    def _renewed(self) -> Server | None:
+        with self._lock:
+            self._stale = False
+            old, self._server = self._server, None
+            if old is not None:
+                self._close(old)
+            if len(self._stuck) >= _STUCK:
+                self._stale = True
+                return None
+            # Only death ends a call there, so nothing has to be undone, or kept in order; and
+            # nobody counts how many are under way.
+            sources = {
+                listener: source.ours
+                for listener, source in self._sources.items()
+                if source.quiet and source.quota is None
+            }
+            rules = self.shortcuts() if sources else ()
+            if rules:
+                self._server = self._kernel.server(self._poller, self._bell, sources, rules)
+                if self._server is not None:
+                    self._server.doze(self._dozing)
+            return self._server
+
+    def _close(self, server: Server) -> None:
+        self._over.add(*server.counts())
+        server.close()
+
+    def _source(self, fd: int) -> Any:
+        return next((s for s in self._sources.values() if s.listener.fileno() == fd), None)

@@ -1,0 +1,145 @@
+"""What a policy decides of which calls in such plain words that it takes no Python.
+
+A rule becomes a `Shortcut`, or one for each alternative of its condition, if that is a
+conjunction of tests of registers and of paths as given, and if its verdict is an errno or a
+plain ``perform`` of an open. Any other rule becomes one that says "not decided here", for all
+calls that it may be about: so the order of the rules stays what it is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unotify.abi import tables
+from unotify.abi.arch import Arch
+from unotify.abi.model import spec
+from unotify.abi.seccomp import Action
+from unotify.bpf import And, RegisterPredicate, compile_filter
+from unotify.kernel.interface import Shortcut
+from unotify.policy.conditions import (
+    All,
+    Any,
+    Condition,
+    Constant,
+    Look,
+    Negation,
+    PathTest,
+    RegisterTest,
+)
+from unotify.policy.deciding import cases
+from unotify.policy.model import Policy, Verb, Verdict
+
+__all__ = ["shortcuts"]
+
+ASK: Final = 0
+PERFORM: Final = 1
+
+_OPENS: Final = ("open", "openat")
+
+
+def shortcuts(policy: Policy, arch: Arch, handled: frozenset[str]) -> tuple[Shortcut, ...]:
+    """The shortcuts for the calls of *policy*.
+
+    Args:
+        policy: The only one.
+        arch: The supervisor's own.
+        handled: Calls that handlers want to be asked about.
+    """
+    if arch not in policy.architectures:
+        return ()
+    found: list[Shortcut] = []
+    for name in sorted({call for rule in policy.rules for call in rule.calls} - handled):
+        nr = tables.number(name, arch)
+        if nr is not None:
+            found += _of_call(policy, arch, name, nr)
+    return tuple(found)
+
+
+def _of_call(policy: Policy, arch: Arch, name: str, nr: int) -> list[Shortcut]:
+    made = [
+        _of_case(term, case.verdict, arch, name, nr)
+        for case in cases(policy, arch, name)
+        for term in _alternatives(case.condition)
+    ]
+    # Without one that decides, all of it is somebody else's anyway.
+    return made if any(shortcut.verdict != ASK for shortcut in made) else []
+
+
+def _alternatives(condition: Condition) -> list[Condition]:
+    if isinstance(condition, Any):
+        return [alternative for term in condition.terms for alternative in _alternatives(term)]
+    return [condition]
+
+
+def _of_case(condition: Condition, said: Verdict, arch: Arch, name: str, nr: int) -> Shortcut:
+    predicates: list[RegisterPredicate] = []
+    tests: list[tuple[PathTest, bool]] = []
+    plain = _split(condition, arch, predicates, tests)
+    program = b""
+    if predicates:
+        decided = ((And(tuple(predicates)), int(Action.ALLOW)), int(Action.KILL_PROCESS))
+        program = compile_filter(
+            {arch: {nr: decided}}, default=Action.KILL_PROCESS, bad_arch=Action.KILL_PROCESS
+        ).encode()
+    names = [arg.name for arg in spec(name, arch).args]
+    arguments = {test.argument for test, _ in tests}
+    verdict = _verdict(said, name) if plain and len(arguments) < 2 else ASK
+    path = arguments.pop() if len(arguments) == 1 else "path"
+    if verdict == ASK or path not in names:
+        return Shortcut(nr, ASK, program)
+    return Shortcut(
+        nr,
+        verdict,
+        program,
+        tuple(
+            (test.below, negated, tuple(_raw(text) for text in test.texts))
+            for test, negated in tests
+        ),
+        path=names.index(path),
+        dirfd=names.index("dirfd") if "dirfd" in names else None,
+        flags=names.index("flags") if "flags" in names else 0,
+    )
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _split(
+    condition: Condition,
+    arch: Arch,
+    predicates: list[RegisterPredicate],
+    tests: list[tuple[PathTest, bool]],
+) -> bool:
+    """Collect the terms of a conjunction; False if there is one that takes more."""
+    match condition:
+        case Constant(value=True):
+            return True
+        case All(terms):
+            plain = [_split(term, arch, predicates, tests) for term in terms]  # all of them
+            return all(plain)
+        case RegisterTest():
+            predicates.append(condition.lower(arch))
+            return True
+        case Look(path=PathTest() as path):
+            tests.append((path, False))
+            return _fits(path)
+        case Negation(Look(path=PathTest() as path)):
+            tests.append((path, True))
+            return _fits(path)
+    return False
+
+
+def _fits(path: PathTest) -> bool:
+    # A text with a NUL matches nothing, and would end early there.
+    return not any("\0" in text for text in path.texts)
+
+
+def _verdict(verdict: Verdict, name: str) -> int:
+    match verdict.verb:
+        case Verb.FAIL | Verb.DENY:
+            number = verdict.fails_with(name)
+            return ASK if number is None else -number
+        case Verb.ACT if verdict.handler == "perform" and name in _OPENS:
+            return PERFORM if verdict.parameters.get("as", "target") == "target" else ASK
+    return ASK

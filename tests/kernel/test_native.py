@@ -1,0 +1,369 @@
+"""Answers without Python are the same answers: `unotify.kernel.native`, and who uses it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import missing
+from tests.kernel.perform_support import attempt, descriptors, start, told
+from unotify import Instrument, Supervisor
+from unotify.calls import Call
+from unotify.errors import Unsupported
+from unotify.kernel import native
+from unotify.kernel.interface import Came
+
+RULES = """
+version = 1
+default = "allow"
+
+[[rule]]
+calls = ["open", "openat"]
+where = "flags & O_PATH"
+do = "allow"
+
+[[rule]]
+calls = ["openat", "unlink"]
+where = 'under(path, "/nowhere/closed") or path in ("/nowhere/one", "two")'
+do = { fail = "EXDEV" }
+
+[[rule]]
+calls = ["openat", "unlink"]
+do = "perform"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _native() -> None:
+    """All of it is about the native part."""
+    if not native.installed():
+        missing("the native part is not installed: it takes a C compiler and Python's headers")
+
+
+def supervised(tmp_path: Path) -> Supervisor:
+    """A supervisor with the rules above."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(RULES)
+    return Supervisor(policy=str(policy))
+
+
+EVERYTHING = r"""
+import fcntl, stat
+os.chdir(sys.argv[1])
+os.mkdir("d")
+for name in ("d/file", "d/other", "..."):
+    with open(name, "w") as made:
+        made.write(name)
+os.symlink("d/file", "link"); os.symlink("d", "way"); os.symlink("/etc", "etc")
+os.mkfifo("fifo")
+held = os.open("d", os.O_RDONLY)
+there, gone = os.path.realpath("."), os.open("d", os.O_RDONLY); os.close(gone)
+PATHS = ["d/file", "./d//file", "d/../d/file", "d/./other", "...", "d", "d/", "d/file/", "d/none",
+    "none/none", "d/file/none", "link", "way/file", "etc/passwd", "fifo", "", ".", "..", "/",
+    there + "/d/file", "/" + there + "/d/other", there + "/./d/../d/file", there + "/link",
+    "/proc/self/status", "/proc/self/fd/0", "/proc/1/none", "/dev/null", "/dev/none", "/sys/none",
+    "/nowhere/one", "/nowhere/closed", "//nowhere//closed/x", "/nowhere/closed/../x", "two",
+    "/nowhere/./closed", "/nowhere/closedx", "x" * 255, "x" * 256, "d/" * 2047 + "x", "y/" * 3000]
+FLAGS = [0, os.O_CLOEXEC, os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_NONBLOCK, os.O_DIRECTORY,
+    os.O_NOFOLLOW, os.O_RDONLY | os.O_TRUNC, os.O_CREAT | os.O_WRONLY, os.O_ACCMODE, 1 << 30]
+seen = []
+for at in (-100, held, 9999, -5):
+    for path in PATHS:
+        for flags in FLAGS:
+            if path == "fifo" and not flags & os.O_NONBLOCK and flags & os.O_ACCMODE != os.O_RDWR:
+                continue  # would wait
+            fd = called(257, at, path.encode() + b"\0", flags, 0o640)
+            if isinstance(fd, str):
+                seen.append(fd)
+                continue
+            about = os.fstat(fd)
+            named = os.stat(path, dir_fd=at).st_ino if at in (-100, held) else about.st_ino
+            seen.append([fd, stat.S_IFMT(about.st_mode), about.st_size, about.st_ino == named,
+                fcntl.fcntl(fd, fcntl.F_GETFL), fcntl.fcntl(fd, fcntl.F_GETFD)])
+            os.close(fd)
+            for made in ("none", "x" * 255, "d/none"):
+                try:
+                    os.remove(made)
+                except OSError:
+                    pass
+for wild in (0, 1, 1 << 63, (1 << 64) - 1):
+    seen.append(called(257, -100, wild, 0, 0))
+say(seen)
+"""
+
+
+def everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> Any:
+    """What all these opens give."""
+    monkeypatch.setenv("UNOTIFY_BACKEND", backend)
+    work = tmp_path / backend
+    work.mkdir()
+    with supervised(tmp_path) as supervisor:
+        found = attempt(supervisor, EVERYTHING, work)
+        assert supervisor.statistics().faults == 0
+        assert (supervisor.statistics().native > 300) is (backend == "native")
+    return found
+
+
+def test_both_backends_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of opens, ordinary and odd ones, come out alike whoever answers them."""
+    python = everything(tmp_path, monkeypatch, "python")
+    assert everything(tmp_path, monkeypatch, "native") == python
+
+
+def test_one_call_is_one_answer(tmp_path: Path) -> None:
+    """Statistics count what is answered without Python, as answers and by itself."""
+    (tmp_path / "file").write_text("x")
+    with supervised(tmp_path) as supervisor:
+        before = supervisor.statistics()
+        attempt(
+            supervisor,
+            "for _ in range(500): os.close(os.open(sys.argv[1], 0))\nsay(0)",
+            tmp_path / "file",
+        )
+        after = supervisor.statistics()
+    assert before.native == 0
+    assert after.native >= 500
+    assert after.answered >= after.native
+    assert (after.received, after.gone, after.in_flight) == (after.answered, 0, 0)
+    assert sum(count for _, count in after.latency) == after.answered
+
+
+def test_whoever_watches_sees_all(tmp_path: Path) -> None:
+    """While there is an instrument nothing is answered without it."""
+
+    class Watch(Instrument):
+        def __init__(self) -> None:
+            self.paths: list[str] = []
+
+        def received(self, call: Call) -> None:
+            self.paths.append(str(call.describe()["path"]))
+
+    watch, code = Watch(), "os.open(sys.argv[1], 0)\nsay(0)"
+    with supervised(tmp_path) as supervisor:
+        attempt(supervisor, code, "/etc/passwd")
+        quietly = supervisor.statistics().native
+        supervisor.add_instrument(watch)
+        attempt(supervisor, code, "/etc/passwd")
+        assert supervisor.statistics().native == quietly > 0
+        assert "/etc/passwd" in watch.paths
+        supervisor.remove_instrument(watch)
+        attempt(supervisor, code, "/etc/passwd")
+        assert supervisor.statistics().native > quietly
+
+
+def test_handlers_are_asked(tmp_path: Path) -> None:
+    """A call that a handler wants is the handler's, also if it is registered later."""
+    asked = []
+    code = "os.open(sys.argv[1], 0)\nsay(0)"
+    with supervised(tmp_path) as supervisor:
+        attempt(supervisor, code, "/usr")
+        before = supervisor.statistics().native
+        assert before > 0
+
+        @supervisor.on("openat")
+        def handler(call: Call) -> None:
+            asked.append(call)
+
+        attempt(supervisor, code, "/usr")
+        assert supervisor.statistics().native == before
+
+
+def test_a_target_with_other_rights(tmp_path: Path) -> None:
+    """Who has given up what we may is acted for as what it is."""
+    if os.geteuid():
+        pytest.skip("only root has something to give up")
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    code = """
+before = tried(os.open, sys.argv[1], 0)
+os.setresuid(65534, 65534, 65534)
+say([before > 2, tried(os.open, sys.argv[1], 0)])
+"""
+    for path in (tmp_path, *tmp_path.parents[:3]):
+        path.chmod(path.stat().st_mode | 0o011)
+    with supervised(tmp_path) as supervisor:
+        assert attempt(supervisor, code, secret) == [True, "EACCES"]
+
+
+def test_a_target_with_ids_but_no_capability(tmp_path: Path) -> None:
+    """Root without capabilities, or in a user namespace of its own, is not what we are."""
+    if os.geteuid():
+        pytest.skip("only root has something to give up")
+    foreign = tmp_path / "foreign"
+    foreign.write_text("x")
+    os.chown(foreign, 12345, 12345)
+    foreign.chmod(0o600)
+    dropped = """
+class Header(ctypes.Structure): _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+header, none = Header(0x20080522, 0), (ctypes.c_uint32 * 6)()
+before = tried(os.open, sys.argv[1], 0)
+assert libc.capset(ctypes.byref(header), none) == 0
+say([before > 2, tried(os.open, sys.argv[1], 0)])
+"""
+    inside = """
+before = tried(os.open, sys.argv[1], 0)
+assert libc.unshare(0x10000000) == 0
+say([before > 2, tried(os.open, sys.argv[1], 0)])
+"""
+    with supervised(tmp_path) as supervisor:
+        assert attempt(supervisor, dropped, foreign) == [True, "EACCES"]
+        assert attempt(supervisor, inside, foreign) == [True, "EACCES"]
+
+
+def test_a_target_in_another_root(tmp_path: Path) -> None:
+    """A path is looked up from the target's root, also if both roots have it."""
+    if os.geteuid():
+        pytest.skip("an ordinary user has no chroot")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("mine")
+    code = """
+before = os.read(os.open("/etc/passwd", 0), 9)
+os.chroot(sys.argv[1])
+say([before != b"mine", os.read(os.open("/etc/passwd", 0), 9).decode(),
+    tried(os.open, "/usr", 0), tried(os.open, "/none", 0)])
+"""
+    with supervised(tmp_path) as supervisor:
+        assert attempt(supervisor, code, tmp_path) == [True, "mine", "ENOENT", "ENOENT"]
+        assert supervisor.statistics().native > 0
+
+
+_SWAPPED = """
+os.chdir(sys.argv[1])
+os.mkdir("real"); os.symlink("/proc/self", "way")
+with open("real/status", "w") as made: made.write("good")
+over = threading.Event()
+def swap():
+    while not over.is_set():
+        for _ in range(50): libc.renameat2(-100, b"real", -100, b"way", 2)
+thread = threading.Thread(target=swap); thread.start()
+seen = set()
+for _ in range(1500):
+    try: fd = os.open("real/status", 0)
+    except FileNotFoundError: continue
+    text = os.read(fd, 4096); os.close(fd)
+    pids = [line.split()[1] for line in text.splitlines() if line.startswith(b"Pid:")]
+    seen.add("good" if text == b"good" else "own" if pids == [b"%d" % os.getpid()] else repr(text))
+over.set(); thread.join()
+say(sorted(seen))
+"""
+
+
+def test_a_directory_that_becomes_a_link_into_proc(tmp_path: Path) -> None:
+    """What is opened is the file, or what the target itself has in /proc, and never ours."""
+    with supervised(tmp_path) as supervisor:
+        assert set(attempt(supervisor, _SWAPPED, tmp_path)) <= {"good", "own"}
+        assert supervisor.statistics().native > 0
+        assert supervisor.statistics().faults == 0
+
+
+_FIFO = """
+os.chdir(sys.argv[1])
+os.mkfifo("fifo")
+with open("file", "w") as made: made.write("x")
+over = threading.Event()
+def swap():
+    while not over.is_set(): libc.renameat2(-100, b"file", -100, b"fifo", 2)
+thread = threading.Thread(target=swap); thread.start()
+for _ in range(1500):
+    os.close(os.open("file", os.O_RDWR))
+over.set(); thread.join()
+say(0)
+"""
+
+
+def test_a_file_that_becomes_a_fifo(tmp_path: Path) -> None:
+    """Whatever it is in the moment of the call, the call comes back."""
+    with supervised(tmp_path) as supervisor:
+        assert attempt(supervisor, _FIFO, tmp_path) == 0
+        assert supervisor.statistics().native > 0
+
+
+def test_no_descriptor_is_left_for_a_target(tmp_path: Path) -> None:
+    """A target at its limit gets EMFILE, and we keep nothing open."""
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10))
+say([tried(os.open, "/usr", 0) for _ in range(12)][-1])
+"""
+    with supervised(tmp_path) as supervisor:
+        assert attempt(supervisor, code) == "EMFILE"
+        during = descriptors()
+        assert attempt(supervisor, code) == "EMFILE"
+        assert len(descriptors()) <= len(during) + 2  # a directory of /proc and a link
+    assert not [path for path in descriptors().values() if path.startswith("/proc/")]
+
+
+def test_a_stopped_target_holds_up_nobody(tmp_path: Path) -> None:
+    """While a stopped target does not take its descriptor, others are served."""
+    code = """
+import signal
+os.open("/usr", 0)
+if len(sys.argv) > 1:
+    say("ready")
+    sys.stdin.readline()
+    for _ in range(200): os.close(os.open("/usr", 0))
+    say(0)
+else:
+    say("looping")
+    while True: os.close(os.open("/usr", 0))
+"""
+    with supervised(tmp_path) as supervisor:
+        looping = start(supervisor, code)
+        assert looping.stdout.readline() == b'"looping"\n'
+        other = start(supervisor, code, "other", stdin=subprocess.PIPE)
+        assert other.stdout.readline() == b'"ready"\n'
+        for _ in range(10):
+            looping.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, looping.pid, os.WSTOPPED)
+            looping.send_signal(signal.SIGCONT)
+        looping.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, looping.pid, os.WSTOPPED)
+        other.stdin.write(b"go\n")
+        other.stdin.flush()
+        assert told(other) == 0
+        looping.kill()
+        looping.communicate()
+        assert supervisor.statistics().faults == 0
+
+
+def test_targets_that_are_killed(tmp_path: Path) -> None:
+    """Those that die in the middle are counted as gone, or not at all, and disturb nobody."""
+    code = "say(0)\nwhile True: os.close(os.open('/usr', 0))"
+    with supervised(tmp_path) as supervisor:
+        for _ in range(30):
+            process = start(supervisor, code)
+            process.stdout.readline()
+            process.kill()
+            process.communicate()
+        assert attempt(supervisor, "os.open('/usr', 0)\nsay(7)") == 7
+        found = supervisor.statistics()
+    assert found.faults == found.in_flight == 0
+
+
+def test_what_is_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that does not exist, or is not installed, is an error that says so."""
+    monkeypatch.setenv("UNOTIFY_BACKEND", "rust")
+    with pytest.raises(Unsupported, match="no backend"):
+        native.backend()
+    monkeypatch.setenv("UNOTIFY_BACKEND", "native")
+    monkeypatch.setattr(native, "_module", None)
+    with pytest.raises(Unsupported, match="not installed"):
+        native.backend()
+    monkeypatch.delenv("UNOTIFY_BACKEND")
+    assert native.backend() == "python"
+
+
+def test_both_sides_number_alike() -> None:
+    """Why a server came back has one number in C and in Python."""
+    module = sys.modules["unotify.kernel._native"]
+    assert {came.name: getattr(module, came.name) for came in Came} == {
+        came.name: came.value for came in Came
+    }
+    assert module.SOURCES == native.SOURCES

@@ -1,0 +1,107 @@
+"""Which rules of a policy become shortcuts, and which do not."""
+
+from __future__ import annotations
+
+from unotify.abi import tables
+from unotify.abi.arch import Arch
+from unotify.abi.seccomp import Action
+from unotify.bpf import Program, SeccompData, simulate
+from unotify.bpf.instructions import decode
+from unotify.kernel.interface import Shortcut
+from unotify.policy.loader import load
+from unotify.supervisor.shortcuts import ASK, PERFORM, shortcuts
+
+X86 = Arch.X86_64
+OPENAT = 257
+
+
+def of(rules: str, handled: frozenset[str] = frozenset()) -> tuple[Shortcut, ...]:
+    """The shortcuts of a policy."""
+    return shortcuts(load('version = 1\ndefault = "allow"\n' + rules), X86, handled)
+
+
+def rule(calls: str, do: str, where: str = "") -> str:
+    """One rule."""
+    written = f"where = '{where}'\n" if where else ""
+    return f'[[rule]]\ncalls = ["{calls}"]\n{written}do = {do}\n'
+
+
+def matches(shortcut: Shortcut, *args: int) -> bool:
+    """Whether its program is about these registers."""
+    data = SeccompData(shortcut.nr, X86.audit, (*args, *[0] * (6 - len(args))))
+    return simulate(Program(decode(shortcut.program)), data) == Action.ALLOW
+
+
+def test_what_a_plain_rule_becomes() -> None:
+    """Registers are a program, tests of a path are texts, and the verdict is a number."""
+    (found, last) = of(
+        rule("openat", '{ fail = "EXDEV" }', 'flags & O_CREAT and not under(path, "/a")')
+        + rule("openat", '"perform"')
+    )
+    assert (found.nr, found.verdict, found.tests) == (OPENAT, -18, ((True, True, (b"/a",)),))
+    assert (found.dirfd, found.path, found.flags) == (0, 1, 2)
+    assert matches(found, 0, 0, 0o100)
+    assert not matches(found, 0, 0, 0)
+    assert last == Shortcut(OPENAT, PERFORM, dirfd=0, path=1, flags=2)
+
+
+def test_alternatives_are_shortcuts_of_their_own() -> None:
+    """What one of several conditions is enough for is there once for each."""
+    found = of(rule("open", '"perform"', 'path == "/a" or path in ("/b", "/c") or mode == 0'))
+    assert [each.tests for each in found] == [
+        ((False, False, (b"/a",)),),
+        ((False, False, (b"/b", b"/c")),),
+        (),
+    ]
+    assert matches(found[2], 0, 0, 0)
+    assert not matches(found[2], 0, 0, 1)
+
+
+def test_what_takes_more_keeps_its_place() -> None:
+    """A rule that cannot be decided here is there, for all calls that it may be about."""
+    for where in ('glob(path, "/*")', 'comm == "x"', 'resolved == "/x"', 'path != "/x"'):
+        found = of(
+            rule("openat", '"deny"', f"flags == 1 and {where}") + rule("openat", '"perform"')
+        )
+        assert [each.verdict for each in found] == [ASK, PERFORM]
+        assert not found[0].tests
+        assert matches(found[0], 0, 0, 1)
+        assert not matches(found[0], 0, 0, 2)
+
+
+def test_verdicts_that_are_not_for_here() -> None:
+    """Only errnos, and opens that the target does by itself, are answered here."""
+    for do in (
+        "{ return = 0 }",
+        '{ perform = { as = "supervisor" } }',
+        '{ redirect = { path = "/x" } }',
+        '{ inject = "x" }',
+        '"kill-process"',
+        '"notify"',
+    ):
+        found = of(rule("openat", do, 'path == "/x"') + rule("openat", '"perform"'))
+        assert [each.verdict for each in found] == [ASK, PERFORM], do
+    assert of(rule("mkdir", '"perform"')) == ()
+    assert [each.verdict for each in of(rule("unlink", '"deny"', 'path == "/x"'))] == [-13]
+
+
+def test_two_paths_are_too_many() -> None:
+    """A rule that looks at both paths of a call is not decided here."""
+    both = 'under(oldpath, "/a") and under(newpath, "/b")'
+    assert of(rule("rename", '"deny"', both)) == ()
+    (found,) = of(rule("rename", '"deny"', 'under(newpath, "/b")'))
+    assert found.path == 1
+
+
+def test_whom_they_are_not_for() -> None:
+    """Calls that handlers want, and policies of other architectures, have none."""
+    rules = rule("openat", '"perform"') + rule("open", '"perform"')
+    assert {each.nr for each in of(rules)} == {OPENAT, tables.number("open", X86)}
+    assert {each.nr for each in of(rules, frozenset({"openat"}))} == {tables.number("open", X86)}
+    elsewhere = load('version = 1\ndefault = "allow"\narchitectures = ["i386"]\n' + rules)
+    assert shortcuts(elsewhere, X86, frozenset()) == ()
+
+
+def test_texts_with_a_nul() -> None:
+    """Such a text is no path, and is not compared here."""
+    assert of(rule("openat", '"deny"', 'path == "a\\x00b"')) == ()
