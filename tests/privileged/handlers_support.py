@@ -70,6 +70,7 @@ def contain(flags=0x30020000, first={FIRST}, count=65536):
         os.write(there, b"x")
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255)
     assert libc.unshare(flags) == 0
+    libc.prctl(4, 1)  # PR_SET_DUMPABLE: its files in /proc are its own
     os.write(forth, b"x")
     os.read(here, 1)
     if flags & 0x20000000 and (init := os.fork()):
@@ -77,6 +78,7 @@ def contain(flags=0x30020000, first={FIRST}, count=65536):
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+    libc.prctl(4, 1)  # PR_SET_DUMPABLE, as after an exec
     if flags & 0x20000:
         assert libc.mount(None, b"/", None, ctypes.c_ulong(0x44000), None) == 0
 """

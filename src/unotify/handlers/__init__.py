@@ -16,13 +16,23 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from unotify.handlers import devices, modules, mounts, network, scheduling, sysinfo, xattr
+from unotify.handlers import (
+    devices,
+    modules,
+    mounts,
+    network,
+    scheduling,
+    sysinfo,
+    unmounting,
+    xattr,
+)
 from unotify.handlers.devices import emulate_mknod
 from unotify.handlers.modules import load_module
 from unotify.handlers.mounts import emulate_mount
 from unotify.handlers.network import host_socket
 from unotify.handlers.scheduling import emulate_sched
 from unotify.handlers.sysinfo import emulate_sysinfo
+from unotify.handlers.unmounting import emulate_pivot_root, emulate_umount
 from unotify.handlers.xattr import emulate_xattr
 from unotify.policy.actions import ACTIONS, register
 from unotify.supervisor.addons import verbs_of
@@ -31,8 +41,10 @@ __all__ = [
     "ADDONS",
     "emulate_mknod",
     "emulate_mount",
+    "emulate_pivot_root",
     "emulate_sched",
     "emulate_sysinfo",
+    "emulate_umount",
     "emulate_xattr",
     "host_socket",
     "load_module",
@@ -45,6 +57,7 @@ ADDONS: Final[tuple[ModuleType, ...]] = (
     network,
     scheduling,
     sysinfo,
+    unmounting,
     xattr,
 )
 """The modules whose functions carry out the verbs."""

@@ -28,8 +28,8 @@ from unotify.calls.acts import Act, plan
 from unotify.calls.lookups import spot_of
 from unotify.errors import KernelError, PolicyError
 from unotify.handlers.answers import find, passing_errors
+from unotify.kernel.attaching import attach, unmount
 from unotify.kernel.interface import Held
-from unotify.kernel.mounting import attach, unmount
 from unotify.kernel.nodes import is_usable, node_mount, remove
 from unotify.kernel.rights import CAP_DAC_OVERRIDE
 from unotify.protocol import Fail, Reply, Return

@@ -27,7 +27,8 @@ from unotify.errors import KernelError, Refused
 from unotify.handlers.answers import find_there
 from unotify.handlers.devices import devices_of
 from unotify.handlers.options import FileSystems, Option, parse_size, without_more_than
-from unotify.kernel.mounting import Mount, device_path, inside, needs_device, open_context
+from unotify.kernel.attaching import inside
+from unotify.kernel.mounting import Mount, device_path, needs_device, open_context
 
 __all__ = ["ATTRIBUTES", "Rules", "attributes_of", "make", "own_namespaces", "source_device"]
 

@@ -22,7 +22,7 @@ from unotify.errors import PathTooLong, Refused
 from unotify.handlers.answers import find_there, passing_errors
 from unotify.handlers.filesystems import Rules, attributes_of, make, rules_of
 from unotify.handlers.options import parse_options
-from unotify.kernel.mounting import attach, bind, change, unmount
+from unotify.kernel.attaching import attach, bind, change, unmount
 from unotify.protocol import Continue, Fail, Reply, Return
 from unotify.supervisor.addons import verb
 

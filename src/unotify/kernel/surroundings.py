@@ -83,6 +83,35 @@ class Surroundings:
             return False
         return self._thread.user_namespace() == self.container()
 
+    def may_mount(self) -> bool:
+        """Whether the kernel lets it change the mounts of its mount namespace.
+
+        That takes CAP_SYS_ADMIN in the user namespace that the mount namespace belongs to: the
+        container's, or one that was made inside of it.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            KernelError: We may not look at its namespaces.
+        """
+        if not self._thread.rights().effective >> Capability.CAP_SYS_ADMIN & 1:
+            return False
+        theirs = self._namespace("user")
+        owner = self._namespace("mnt")
+        try:
+            wanted = os.fstat(theirs)
+            related = _NS_GET_USERNS
+            while True:
+                above = _related(owner, related)
+                os.close(owner)
+                owner, related = above, _NS_GET_PARENT
+                if os.path.samestat(os.fstat(owner), wanted):
+                    return True
+                if os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user")):
+                    return False
+        finally:
+            os.close(theirs)
+            os.close(owner)
+
     def require(self, capability: Capability) -> None:
         """Raise `Refused`, EPERM, unless it has *capability* in its container; see `may`."""
         if not self.may(capability):

@@ -125,7 +125,21 @@ HANDLED: Final[tuple[Action, ...]] = (
     Action(
         "emulate-umount",
         "unmount what is not protected",
-        {"protected": Parameter("strings", "mount points that stay")},
+        {
+            "protected": Parameter(
+                "strings",
+                "paths from the root of the mount namespace; what is mounted there stays",
+                example="/proc",
+                pattern=r"/[^\x00]*",
+                wants="absolute paths",
+            )
+        },
+        main="protected",
         refuses=only("umount", "umount2"),
+    ),
+    Action(
+        "emulate-pivot-root",
+        "change the root of the caller's mount namespace, with the paths that were looked at",
+        refuses=only("pivot_root"),
     ),
 )

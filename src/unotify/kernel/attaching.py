@@ -1,0 +1,324 @@
+"""Mounts in the namespaces of targets: attached, changed and unmounted.
+
+Theory of operation. To attach, and to unmount, a thread has to be in the mount namespace that the
+place is of. It enters for that one act and ends: there is no way back that could fail. In there
+absolute paths are the target's, so what is meant is given by descriptors, and nothing is imported.
+
+The calls are those of Linux 5.2, mount_setattr(2) is of 5.12.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from unotify.errors import KernelError
+from unotify.kernel._libc import check, syscall
+from unotify.kernel.acts import number
+from unotify.kernel.mounting import Mount, clone
+from unotify.kernel.walking import IN_ROOT, NO_MAGICLINKS, openat2
+
+__all__ = [
+    "attach",
+    "bind",
+    "change",
+    "inside",
+    "mount_id",
+    "mounts_on_the_way",
+    "pivot",
+    "unmount",
+    "unmount_name",
+]
+
+T = TypeVar("T")
+
+_CLONE_FS: Final = 0x200
+_CLONE_NEWNS: Final = 0x20000
+_CLONE: Final = {"cgroup": 0x02000000, "ipc": 0x08000000, "net": 0x40000000}
+_BOTH_ARE_DESCRIPTORS: Final = 0x4 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
+_MNT_DETACH: Final = 0x2
+_UMOUNT_NOFOLLOW: Final = 0x8
+_AT_FDCWD: Final = -100
+_AT_SYMLINK_NOFOLLOW: Final = 0x100
+_AT_NO_AUTOMOUNT: Final = 0x800
+_AT_EMPTY_PATH: Final = 0x1000
+_STATX_MNT_ID: Final = 0x1000
+_PATH: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def inside(
+    namespace: int, work: Callable[[], T], *, others: Mapping[str, int] = MappingProxyType({})
+) -> T:
+    """Do *work* in a thread that is in a mount namespace, and return what it returns.
+
+    Args:
+        namespace: A descriptor of the namespace; -1: it stays in ours.
+        work: Makes system calls on descriptors; must open nothing by path, and import nothing.
+        others: Descriptors of other namespaces to be in, by kind: ``net``, ``ipc``, ``cgroup``.
+
+    Raises:
+        KernelError: EPERM: it takes CAP_SYS_ADMIN over the namespaces, and CAP_SYS_CHROOT.
+    """
+    found: list[T] = []
+    failed: list[BaseException] = []
+    unshare, setns = number("unshare"), number("setns")
+    entered = [(fd, _CLONE[kind]) for kind, fd in others.items()]
+    if namespace >= 0:
+        entered.append((namespace, _CLONE_NEWNS))
+
+    def run() -> None:
+        try:
+            # Those who share their directory with others cannot enter (setns(2)).
+            check(syscall(unshare, _CLONE_FS), "unshare(2)")
+            for fd, kind in entered:
+                check(
+                    syscall(setns, fd, kind),
+                    "setns(2)",
+                    "a namespace of the target cannot be entered",
+                    hint="the supervisor needs CAP_SYS_ADMIN and CAP_SYS_CHROOT",
+                )
+            found.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="unotify-inside", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def attach(namespace: int, mount: Mount, place: int) -> None:
+    """Attach *mount* to what *place* is open on.
+
+    Args:
+        namespace: A descriptor of the mount namespace that *place* is of.
+        mount: What.
+        place: A descriptor; O_PATH will do.
+
+    Raises:
+        KernelError: As `inside`, and with the errno of move_mount(2): ENOENT if *place* was
+            removed meanwhile, ENOTDIR if one of both is a directory and the other none.
+    """
+    _require_alike(mount.fd, place)
+    move_mount, what = number("move_mount"), mount.fileno()
+
+    def run() -> None:
+        done = syscall(move_mount, what, b"", place, b"", _BOTH_ARE_DESCRIPTORS)
+        check(done, "move_mount(2)")
+
+    inside(namespace, run)
+
+
+def _require_alike(source: int, place: int) -> None:
+    # move_mount(2) has another errno for it than mount(2).
+    if stat.S_ISDIR(os.fstat(source).st_mode) != stat.S_ISDIR(os.fstat(place).st_mode):
+        raise KernelError(errno.ENOTDIR, "move_mount(2)")
+
+
+def unmount(namespace: int, place: int, flags: int = _MNT_DETACH) -> None:
+    """Unmount the mount whose root *place* is.
+
+    Args:
+        namespace: A descriptor of the mount namespace that it is in.
+        place: A descriptor; it keeps the mount busy, which MNT_DETACH does not mind.
+        flags: As of umount2(2), but for UMOUNT_NOFOLLOW, which is meaningless here.
+
+    Raises:
+        KernelError: As `inside`, and with the errno of umount2(2).
+    """
+    # It wants a path. Whoever has entered a namespace may find no procfs there, so the path
+    # begins at a descriptor of ours.
+    descriptors = os.open("/proc/thread-self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    fchdir, umount2, name = number("fchdir"), number("umount2"), b"%d" % place
+
+    def run() -> None:
+        check(syscall(fchdir, descriptors), "fchdir(2)")
+        check(syscall(umount2, name, flags & ~_UMOUNT_NOFOLLOW), "umount2(2)")
+
+    try:
+        inside(namespace, run)
+    finally:
+        os.close(descriptors)
+
+
+def bind(
+    namespace: int,
+    source: int,
+    place: int,
+    *,
+    recursive: bool = False,
+    set: int = 0,
+) -> Mount:
+    """Bind what *source* is open on to *place*, both of one mount namespace.
+
+    Args:
+        namespace: A descriptor of it.
+        source: A descriptor; O_PATH will do.
+        place: Likewise.
+        recursive: With the mounts below *source*.
+        set: ``MOUNT_ATTR_*`` for all of them, before anybody sees them.
+
+    Returns:
+        The mount, which is attached.
+
+    Raises:
+        KernelError: As `inside`, and with the errno of mount(2).
+    """
+    _require_alike(source, place)
+    move_mount = number("move_mount")
+
+    def run() -> Mount:
+        with ExitStack() as stack:
+            mount = stack.enter_context(clone(source, recursive=recursive))
+            if set:
+                mount.change(set=set, recursive=recursive)
+            done = syscall(move_mount, mount.fd, b"", place, b"", _BOTH_ARE_DESCRIPTORS)
+            check(done, "move_mount(2)")
+            stack.pop_all()
+            return mount
+
+    return inside(namespace, run)
+
+
+def change(namespace: int, place: int, *, set: int, clear: int = 0) -> None:
+    """Change the mount whose root *place* is; see `Mount.change`.
+
+    Args:
+        namespace: A descriptor of the mount namespace that it is in.
+        place: A descriptor; O_PATH will do.
+        set: ``MOUNT_ATTR_*`` to set.
+        clear: Those to take away.
+
+    Raises:
+        KernelError: As `inside`; EINVAL: *place* is no root of a mount.
+    """
+    # A Mount closes what it owns, and this is somebody else's.
+    inside(namespace, lambda: Mount.change(Mount(place), set=set, clear=clear))
+
+
+def mount_id(place: int, name: bytes = b"") -> int:
+    """The id of the mount that *place* is in, or that *name* in it leads to.
+
+    Links are not followed.
+
+    Raises:
+        KernelError: As statx(2); EOPNOTSUPP before Linux 5.8.
+    """
+    buffer = ctypes.create_string_buffer(256)
+    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | (0 if name else _AT_EMPTY_PATH)
+    check(syscall(number("statx"), place, name, flags, _STATX_MNT_ID, buffer), "statx(2)")
+    mask, found = struct.unpack_from("=I", buffer)[0], struct.unpack_from("=Q", buffer, 144)[0]
+    if not mask & _STATX_MNT_ID:
+        raise KernelError(errno.EOPNOTSUPP, "statx(2)", "the kernel tells no ids of mounts")
+    return int(found)
+
+
+def unmount_name(namespace: int, directory: int, name: bytes, mount: int, flags: int) -> None:
+    """Unmount what is mounted on *name* in *directory*.
+
+    What is mounted there is held by nobody here, so that it is not busy for that.
+
+    Args:
+        namespace: A descriptor of the mount namespace that it is in.
+        directory: A descriptor.
+        name: A name in it; links are not followed.
+        mount: The id of the mount that is meant.
+        flags: As of umount2(2).
+
+    Raises:
+        KernelError: As `inside`, and with the errno of umount2(2); EBUSY: another mount is there.
+    """
+    fchdir, umount2 = number("fchdir"), number("umount2")
+
+    def run() -> None:
+        check(syscall(fchdir, directory), "fchdir(2)")
+        if mount_id(directory, name) != mount:
+            raise KernelError(errno.EBUSY, "umount2(2)", "another mount is there")
+        check(syscall(umount2, name, flags | _UMOUNT_NOFOLLOW), "umount2(2)")
+
+    inside(namespace, run)
+
+
+def mounts_on_the_way(namespace: int, path: bytes) -> list[int]:
+    """The ids of the mount at *path* and of those above it, in a mount namespace.
+
+    Empty if there is no such path.
+
+    Args:
+        namespace: A descriptor of the namespace.
+        path: Links in it are followed.
+
+    Raises:
+        KernelError: As `inside`.
+    """
+    openat, close = number("openat"), os.close
+
+    def run() -> list[int]:
+        found: list[int] = []
+        root = check(syscall(openat, _AT_FDCWD, b"/", _PATH, 0), "open(2)")
+        try:
+            top = mount_id(root)
+            here = openat2(root, path, os.O_PATH | os.O_CLOEXEC, 0, IN_ROOT | NO_MAGICLINKS)
+            while here >= 0:
+                mount = mount_id(here)
+                if mount not in found:
+                    found.append(mount)
+                above = -1
+                if mount != top or not _same(here, root):
+                    above = syscall(openat, here, b"..", _PATH, 0)
+                    if above == -errno.ENOTDIR:  # the mount of a file
+                        above = openat2(root, path.rpartition(b"/")[0] or b"/", _PATH, 0, IN_ROOT)
+                close(here)
+                here = above
+            return found
+        finally:
+            close(root)
+
+    return inside(namespace, run)
+
+
+def pivot(namespace: int, root: int, new_root: int, put_old: int) -> None:
+    """Make *new_root* the root of a mount namespace: pivot_root(2).
+
+    Processes whose root or directory is the old root get the new one.
+
+    Args:
+        namespace: A descriptor of the namespace.
+        root: The root that the target has, which has to be that of the namespace.
+        new_root: A descriptor of the root of a mount.
+        put_old: A descriptor of where the old root is to be mounted, below *new_root*.
+
+    Raises:
+        KernelError: As `inside`, and with the errno of pivot_root(2).
+    """
+    descriptors = os.open("/proc/thread-self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    fchdir, openat, pivot_root = (number(name) for name in ("fchdir", "openat", "pivot_root"))
+
+    def run() -> None:
+        own = check(syscall(openat, _AT_FDCWD, b"/", _PATH, 0), "open(2)")
+        try:
+            if mount_id(own) != mount_id(root) or not _same(own, root):
+                raise KernelError(errno.EINVAL, "pivot_root(2)", "the target has another root")
+        finally:
+            os.close(own)
+        check(syscall(fchdir, descriptors), "fchdir(2)")
+        check(syscall(pivot_root, b"%d" % new_root, b"%d" % put_old), "pivot_root(2)")
+
+    try:
+        inside(namespace, run)
+    finally:
+        os.close(descriptors)
+
+
+def _same(one: int, other: int) -> bool:
+    return os.path.samestat(os.fstat(one), os.fstat(other))
