@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
@@ -408,10 +408,3 @@ _PLANNERS: Final[Mapping[str, Callable[[Call, str, Mapping[str, Any]], Act]]] = 
         "sendmsg": _plan_send,
     }
 )
-
-
-def replaceable(call: str) -> Iterator[str]:
-    """The arguments of *call* that a redirect may replace."""
-    for arg in model.spec(call).args:
-        if arg.role in (Role.PATH, Role.SOCKADDR):
-            yield arg.name

@@ -20,7 +20,14 @@ from typing import Final
 
 from unotify.kernel._libc import libc
 
-__all__ = ["PROC_ROOT_INO", "depends_on_opener", "forbids", "is_proc", "require_foreign"]
+__all__ = [
+    "PROC_ROOT_INO",
+    "depends_on_opener",
+    "forbids",
+    "is_proc",
+    "mount_id",
+    "require_foreign",
+]
 
 PROC_ROOT_INO: Final = 1
 _PROC_MAGIC: Final = 0x9FA0
@@ -83,7 +90,7 @@ def _is_ours(number: bytes) -> bool:
 def _parts(fd: int, tid: int) -> list[bytes] | None:
     """Components of the path of *fd*, those that a bind mount hides among them."""
     parts = os.readlink(b"/proc/thread-self/fd/%d" % fd).split(b"/")
-    mount = _mount_id(fd)
+    mount = mount_id(fd)
     if mount == _whole_proc():
         return parts
     try:
@@ -102,12 +109,13 @@ def _whole_proc() -> bytes:
     """The mount that is our ``/proc``, if nothing of it is hidden by its root."""
     fd = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
     try:
-        return _mount_id(fd) if os.fstat(fd).st_ino == PROC_ROOT_INO else b"-"
+        return mount_id(fd) if os.fstat(fd).st_ino == PROC_ROOT_INO else b"-"
     finally:
         os.close(fd)
 
 
-def _mount_id(fd: int) -> bytes:
+def mount_id(fd: int) -> bytes:
+    """The number of the mount that *fd* is on, as ``/proc/PID/mountinfo`` has it."""
     with open(f"/proc/thread-self/fdinfo/{fd}", "rb") as info:
         return next((line.split()[1] for line in info if line.startswith(b"mnt_id:")), b"")
 

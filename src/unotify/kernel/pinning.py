@@ -32,7 +32,7 @@ from unotify.kernel.walking import (
     same,
 )
 
-__all__ = ["Pin", "Place", "below", "path_of", "pin", "reach", "resolve", "seen_from"]
+__all__ = ["Pin", "Place", "below", "path_of", "pin", "reach", "seen_from"]
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _RETRIES: Final = 4
@@ -281,27 +281,6 @@ def _walked(place: Place, spot: Spot) -> Pin:
 def _refusal(spot: Spot, number: int) -> Refused:
     """What the target is told of a path that leads nowhere."""
     return Refused(f"{os.fsdecode(spot.path)}: {os.strerror(number)}", errno=number)
-
-
-def resolve(tid: Tid, tgid: int, spot: Spot) -> str:
-    """Tell what *spot* names for thread *tid*, as seen from that thread's root.
-
-    The last component need not exist. What is no file has the text that
-    ``/proc/PID/fd`` gives it, such as ``pipe:[123]``; what lies outside of the
-    root begins with ``(unreachable)``.
-
-    Raises:
-        TargetGone, Refused, KernelError: As `pin`.
-    """
-    place = Place(tid, lambda: tgid)
-    try:
-        found = pin(place, spot)
-        try:
-            return found.text
-        finally:
-            found.close()
-    finally:
-        place.close()
 
 
 def seen_from(root: int, fd: int) -> bytes:

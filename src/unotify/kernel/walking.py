@@ -26,7 +26,7 @@ from typing import Final
 from unotify.abi.types import Tid
 from unotify.calls.lookups import Spot
 from unotify.kernel._libc import SYS_PIDFD_OPEN, libc
-from unotify.kernel.ourselves import PROC_ROOT_INO, is_proc, require_foreign
+from unotify.kernel.ourselves import PROC_ROOT_INO, is_proc, mount_id, require_foreign
 
 __all__ = [
     "BENEATH",
@@ -85,7 +85,7 @@ class Walk:
     ) -> None:
         self._tid, self._tgid, self._root, self._fsuid = tid, tgid, root, fsuid
         self._resolve = resolve
-        self._mount = _mount(here) if resolve & NO_XDEV else b""
+        self._mount = mount_id(here) if resolve & NO_XDEV else b""
         self.here = here
         self._links = 0
 
@@ -221,7 +221,7 @@ class Walk:
     def _move(self, fd: int) -> None:
         os.close(self.here)
         self.here = fd
-        if self._resolve & NO_XDEV and _mount(fd) != self._mount:
+        if self._resolve & NO_XDEV and mount_id(fd) != self._mount:
             raise OSError(errno.EXDEV, "")
 
 
@@ -257,9 +257,4 @@ def same(one: int, other: int) -> bool:
     first, second = os.fstat(one), os.fstat(other)
     if (first.st_dev, first.st_ino) != (second.st_dev, second.st_ino):
         return False
-    return _mount(one) == _mount(other)
-
-
-def _mount(fd: int) -> bytes:
-    with open(f"/proc/thread-self/fdinfo/{fd}", "rb") as info:
-        return next((line for line in info if line.startswith(b"mnt_id:")), b"")
+    return mount_id(one) == mount_id(other)

@@ -14,7 +14,7 @@ import pytest
 from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD, RESOLVE_IN_ROOT, Spot
 from unotify.errors import Refused, TargetGone
-from unotify.kernel.pinning import Pin, Place, pin, reach, resolve
+from unotify.kernel.pinning import Pin, Place, pin, reach
 
 ME = os.getpid()
 
@@ -38,6 +38,19 @@ def _tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tree / name).symlink_to(target)
     monkeypatch.chdir(tree)
     return tree
+
+
+def resolve(tid: Tid, tgid: int, spot: Spot) -> str:
+    """What *spot* names for thread *tid*, as seen from that thread's root."""
+    place = Place(tid, lambda: tgid)
+    try:
+        found = pin(place, spot)
+        try:
+            return found.text
+        finally:
+            found.close()
+    finally:
+        place.close()
 
 
 def ask(path: str, *, dirfd: int = AT_FDCWD, follow: bool = True, in_root: bool = False) -> str:
