@@ -166,7 +166,7 @@ def test_what_is_no_state_is_refused(running: Running, said: pytest.LogCaptureFi
                     send(connected, data, *sent)
                 connected.shutdown(socket.SHUT_WR)
                 assert connected.recv(1) == b""
-        until(lambda: running.agent.reception.refused == 7)
+        until(lambda: running.agent.reception.door.refused == 7)
     assert set(descriptors()) <= set(before)
     assert len(running.agent.containers) == 0
     assert "no seccomp listener" in said.text
@@ -195,7 +195,7 @@ def test_slow_runtimes(tmp_path: Path) -> None:
         for connected in silent:
             with connected:
                 assert connected.recv(1) == b""
-        assert reception.refused == 3
+        assert reception.door.refused == 3
 
 
 def test_strangers(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
@@ -203,7 +203,7 @@ def test_strangers(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
     with Running(tmp_path, policies={}, uids={os.getuid() + 1}) as running:
         with connect(running.path) as connected:
             assert connected.recv(1) == b""
-        until(lambda: running.agent.reception.refused)
+        until(lambda: running.agent.reception.door.refused)
         assert "may not connect" in said.text
 
 

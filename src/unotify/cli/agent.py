@@ -33,6 +33,13 @@ Example:
     help="Where container runtimes connect: the listenerPath of their profiles.",
 )
 @click.option(
+    "--lxc-socket",
+    "lxc_sockets",
+    multiple=True,
+    metavar="PATH",
+    help="Where LXC connects: lxc.seccomp.notify.proxy = unix:PATH.",
+)
+@click.option(
     "--policies",
     required=True,
     metavar="DIR",
@@ -80,6 +87,7 @@ Example:
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 def command(
     sockets: tuple[str, ...],
+    lxc_sockets: tuple[str, ...],
     policies: str,
     files: tuple[str, ...],
     uids: tuple[int, ...],
@@ -88,7 +96,7 @@ def command(
     drain: float,
     quiet: bool,
 ) -> int:
-    """Serve container runtimes: runc, crun, podman, containerd and whoever has an OCI profile.
+    """Serve container runtimes: LXC, and all that have OCI profiles, such as runc, crun and podman.
 
     A runtime whose profile has a listenerPath hands over each container's listener at that
     socket; sockets that systemd passes are served too. The policies are loaded and
@@ -108,7 +116,7 @@ def command(
         given = inherited(os.environ)
         for each in given:
             stack.callback(each.close)
-        if not sockets and not given:
+        if not (sockets or lxc_sockets or given):
             raise CommandError(
                 "the agent has no socket to serve",
                 Exit.USAGE,
@@ -123,8 +131,9 @@ def command(
             deadline=deadline,
         )
         stack.callback(agent.close)
-        for path in sockets:
-            made = listen(path, socket.SOCK_STREAM)
+        kinds = {socket.SOCK_STREAM: sockets, socket.SOCK_SEQPACKET: lxc_sockets}
+        for kind, path in [(kind, path) for kind, paths in kinds.items() for path in paths]:
+            made = listen(path, kind)
             stack.callback(unlink, path, os.lstat(path).st_ino)
             given.append(made)
         for each in given:

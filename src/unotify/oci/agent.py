@@ -24,7 +24,9 @@ from unotify.kernel import default_kernel
 from unotify.kernel.interface import Listener
 from unotify.oci.choosing import REFUSE, Choice
 from unotify.oci.containers import Container, Containers, Served
+from unotify.oci.door import Door
 from unotify.oci.killable import is_wait_killable
+from unotify.oci.lxc_reception import LxcReception
 from unotify.oci.process_state import ProcessState
 from unotify.oci.reception import Reception
 from unotify.oci.shelf import Shelf
@@ -91,11 +93,9 @@ class Agent:
             socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         self._selector.register(self._woken, selectors.EVENT_READ, self._on_wake)
-        self.reception = Reception(
-            self._selector,
-            uids=frozenset({0, os.geteuid()}) if uids is None else uids,
-            welcome=self._welcome,
-        )
+        uids = frozenset({0, os.geteuid()}) if uids is None else uids
+        self.reception = Reception(Door(self._selector, uids=uids), welcome=self._welcome)
+        self.lxc = LxcReception(Door(self._selector, uids=uids), welcome=self._welcome)
         self._stopping = False
         self._reloading = False
         self._look_at = time.monotonic() + _LOOK
@@ -108,17 +108,23 @@ class Agent:
     def open(self, listening: socket.socket) -> None:
         """Accept at *listening*, which is closed at the end.
 
+        Container runtimes connect to stream sockets, LXC to those of packets.
+
         Raises:
             KernelError: EPROTOTYPE: it is of no kind that runtimes connect to.
         """
-        if listening.type != socket.SOCK_STREAM:
-            raise KernelError(
-                errno.EPROTOTYPE,
-                "getsockopt(2)",
-                f"{listening.getsockname()} is no stream socket",
-                hint="ListenStream= for container runtimes",
-            )
-        self.reception.open(listening)
+        match listening.type:
+            case socket.SOCK_STREAM:
+                self.reception.door.open(listening)
+            case socket.SOCK_SEQPACKET:
+                self.lxc.door.open(listening)
+            case _:
+                raise KernelError(
+                    errno.EPROTOTYPE,
+                    "getsockopt(2)",
+                    f"nobody connects to a socket such as {listening.getsockname()}",
+                    hint="ListenStream= for container runtimes, ListenSequentialPacket= for LXC",
+                )
 
     # -- containers ----------------------------------------------------------
 
@@ -261,8 +267,8 @@ class Agent:
 
     def _pause(self) -> float:
         now = time.monotonic()
-        due = self.reception.expire(now)
-        return max(0.0, min(self._look_at, self._look_at if due is None else due) - now)
+        dues = (self._look_at, self.reception.expire(now), self.lxc.expire())
+        return max(0.0, min(due for due in dues if due is not None) - now)
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -288,6 +294,7 @@ class Agent:
         then gets the fault reply. Whoever lives on gets ENOSYS for each notified call.
         """
         self.reception.close()
+        self.lxc.close()
         self.wards.close(self._drain)
         self._selector.close()
         self._wake.close()

@@ -12,15 +12,16 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from unotify.errors import KernelError
 from unotify.kernel.listener import LinuxListener
+from unotify.oci.door import Door
 from unotify.oci.process_state import ProcessState, ProcessStateReader
-from unotify.oci.sockets import Peer, peer_of, receive
+from unotify.oci.sockets import Peer, receive
 
 __all__ = ["MOST", "PATIENCE", "Reception"]
 
@@ -33,11 +34,6 @@ PATIENCE: Final = 10.0
 """Seconds that a runtime has from its connection to the last byte of its state."""
 
 _CHUNK: Final = 65536
-_ACCEPTED: Final = 64
-"""Connections that are accepted in one go, before others get their turn."""
-
-_BREATH: Final = 0.1
-"""Seconds without accepting when no descriptor is left."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,51 +45,35 @@ class _Connection:
 
 
 class Reception:
-    """Accepts runtimes at listening sockets, and hands over what they bring.
+    """Reads what runtimes bring, one ContainerProcessState each, and hands it over.
 
     Args:
-        selector: The agent's; whoever selects calls ``key.data(key.fileobj)``.
-        uids: Users that may connect.
+        door: Who accepts them.
         welcome: Is given each state with its listener and the peer; owns the listener.
     """
 
     def __init__(
         self,
-        selector: selectors.BaseSelector,
+        door: Door,
         *,
-        uids: Collection[int],
         welcome: Callable[[ProcessState, LinuxListener, Peer], None],
         most: int = MOST,
         patience: float = PATIENCE,
     ) -> None:
-        self.refused = 0
-        """Connections that brought nothing, so far."""
-        self._selector = selector
-        self._uids = frozenset(uids)
+        self.door = door
+        door.greet, door.has_room = self._greet, self._has_room
+        self._selector = door.selector
         self._welcome = welcome
         self._most = most
         self._patience = patience
-        self._listening: list[socket.socket] = []
         self._connections: dict[socket.socket, _Connection] = {}
-        self._accepting = False
-        self._accept_at = 0.0
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def open(self, listening: socket.socket) -> None:
-        """Accept at *listening* from now on; it is closed at the end."""
-        self._listening.append(listening)
-        if self._accepting:
-            self._selector.register(listening, selectors.EVENT_READ, self._accept)
-        self._balance()
-
     def close(self) -> None:
         """Accept no more, and give up the connections that are not over."""
-        self._pause()
-        for listening in self._listening:
-            listening.close()
-        self._listening.clear()
+        self.door.close()
         for connection in list(self._connections.values()):
             self._end(connection, "the agent stops")
 
@@ -101,57 +81,15 @@ class Reception:
         """Give up who takes too long; returns when (time.monotonic) to ask again."""
         for connection in [c for c in self._connections.values() if c.due <= now]:
             self._end(connection, f"no whole state came within {self._patience:g} seconds")
-        self._balance()
         dues = [connection.due for connection in self._connections.values()]
-        if not self._accepting and self._accept_at > now:
-            dues.append(self._accept_at)
+        if (again := self.door.balance()) is not None:
+            dues.append(again)
         return min(dues, default=None)
 
-    def _balance(self) -> None:
-        room = len(self._connections) < self._most and time.monotonic() >= self._accept_at
-        if room and not self._accepting:
-            for listening in self._listening:
-                self._selector.register(listening, selectors.EVENT_READ, self._accept)
-            self._accepting = True
-        elif not room:
-            self._pause()
+    def _has_room(self) -> bool:
+        return len(self._connections) < self._most
 
-    def _pause(self) -> None:
-        if self._accepting:
-            for listening in self._listening:
-                self._selector.unregister(listening)
-            self._accepting = False
-
-    def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_ACCEPTED):
-            if len(self._connections) >= self._most:
-                break
-            try:
-                connected, _ = listening.accept()
-            except BlockingIOError:
-                break
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                # EMFILE and the like: those who wait keep waiting, and we do not spin.
-                _log.error("cannot accept a connection: %s", error.strerror)
-                self._accept_at = time.monotonic() + _BREATH
-                break
-            self._greet(connected)
-        self._balance()
-
-    def _greet(self, connected: socket.socket) -> None:
-        try:
-            peer = peer_of(connected)
-        except OSError as error:
-            connected.close()
-            self._refused(None, f"who it is cannot be told: {error.strerror}")
-            return
-        if peer.uid not in self._uids:
-            connected.close()
-            self._refused(peer, f"user {peer.uid} may not connect; --allow-uid lets it")
-            return
-        connected.setblocking(False)
+    def _greet(self, connected: socket.socket, peer: Peer) -> None:
         connection = _Connection(connected, peer, time.monotonic() + self._patience)
         self._connections[connected] = connection
         self._selector.register(connected, selectors.EVENT_READ, self._read)
@@ -183,7 +121,7 @@ class Reception:
         except KernelError as error:
             with suppress(OSError):
                 os.close(fd)
-            self._refused(connection.peer, f"of container {state.id}: {error.strerror}")
+            self.door.refuse(connection.peer, f"of container {state.id}: {error.strerror}")
             return
         self._welcome(state, listener, connection.peer)
 
@@ -195,10 +133,5 @@ class Reception:
                 os.close(fd)
         connection.socket.close()
         if why is not None:
-            self._refused(connection.peer, why)
-        self._balance()
-
-    def _refused(self, peer: Peer | None, why: str) -> None:
-        who = "a connection" if peer is None else f"a connection of process {peer.pid}"
-        _log.warning("%s is refused: %s", who, why)
-        self.refused += 1
+            self.door.refuse(connection.peer, why)
+        self.door.balance()

@@ -14,13 +14,26 @@ from typing import Final
 
 from unotify.errors import KernelError
 
-__all__ = ["Peer", "Received", "inherited", "listen", "peer_of", "receive", "unlink"]
+__all__ = [
+    "SO_TIMESTAMP",
+    "Peer",
+    "Received",
+    "inherited",
+    "listen",
+    "peer_of",
+    "receive",
+    "unlink",
+]
 
 _FIRST: Final = 3
 """SD_LISTEN_FDS_START: the first descriptor that systemd passes."""
 
+SO_TIMESTAMP: Final = getattr(socket, "SO_TIMESTAMP", 29)
+"""Has the kernel note when each packet was sent; Python has no name for it."""
+
 _BACKLOG: Final = 1024
 _CREDENTIALS: Final = struct.Struct("iII")
+_TIME: Final = struct.Struct("ll")
 _INT: Final = array.array("i").itemsize
 _MOST_FDS: Final = 253
 """SCM_MAX_FD: room for as many as one message can carry, so that none is lost for lack of it."""
@@ -163,14 +176,17 @@ def receive(connection: socket.socket, size: int) -> Received | None:
     Raises:
         OSError: As from recvmsg(2).
     """
-    room = socket.CMSG_SPACE(_MOST_FDS * _INT) + socket.CMSG_SPACE(_CREDENTIALS.size)
+    room = socket.CMSG_SPACE(_MOST_FDS * _INT) + socket.CMSG_SPACE(_TIME.size)
     flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
     try:
         data, ancillary, found, _ = connection.recvmsg(size, room, flags)
     except BlockingIOError:
         return None
-    fds = array.array("i")
+    fds, stamp = array.array("i"), None
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(content[: len(content) - len(content) % _INT])
-    return Received(data, tuple(fds), bool(found & socket.MSG_CTRUNC))
+        elif level == socket.SOL_SOCKET and kind == SO_TIMESTAMP:
+            seconds, microseconds = _TIME.unpack(content)
+            stamp = seconds + microseconds / 1e6
+    return Received(data, tuple(fds), bool(found & socket.MSG_CTRUNC), stamp)
