@@ -4,7 +4,8 @@ Theory of operation. What the target names is found first, with its own rights: 
 the directories of an overlay. Of a device only its number counts, which has to be on the list; how
 the target came by the node does not. Then a context is filled with options that were each let
 through, and becomes a mount that nobody sees. If it is of a target in another user namespace, and
-has owners of its own, it is idmapped: root of the container is root on it.
+has owners of its own, it is idmapped: root of the container is root on it; and its attributes are
+locked, since that root may change mounts otherwise.
 
 What depends on who mounts gets the target's namespaces: a procfs its processes, a sysfs its
 network.
@@ -28,6 +29,7 @@ from unotify.handlers.answers import find_there
 from unotify.handlers.devices import devices_of
 from unotify.handlers.options import FileSystems, Option, parse_size, without_more_than
 from unotify.kernel.attaching import inside
+from unotify.kernel.locking import locked
 from unotify.kernel.mounting import Mount, device_path, needs_device, open_context
 
 __all__ = ["ATTRIBUTES", "Rules", "attributes_of", "make", "own_namespaces", "source_device"]
@@ -212,14 +214,17 @@ def make(
         for line in said:
             _log.info("%s: %s", fstype, line)
     mount = stack.enter_context(made)
-    if abroad and (device is not None or fstype in _OWNED):
-        _map_ids(caller, mount, rules, stack)
+    if abroad:
+        namespace = caller.open_namespace("user")
+        stack.callback(os.close, namespace)
+        if device is not None or fstype in _OWNED:
+            _map_ids(mount, rules, namespace)
+        # Who may mount could take off what is forced.
+        mount = stack.enter_context(locked(mount, namespace))
     return mount
 
 
-def _map_ids(caller: Any, mount: Mount, rules: Rules, stack: ExitStack) -> None:
-    namespace = caller.open_namespace("user")
-    stack.callback(os.close, namespace)
+def _map_ids(mount: Mount, rules: Rules, namespace: int) -> None:
     try:
         mount.change(user_namespace=namespace)
     except KernelError as error:
