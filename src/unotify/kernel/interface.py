@@ -19,6 +19,7 @@ from unotify.abi.structs import NotifSizes
 from unotify.abi.types import Address, NotificationId, Tid
 from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
+from unotify.kernel.lives import Life
 
 __all__ = [
     "Came",
@@ -28,6 +29,8 @@ __all__ = [
     "Held",
     "Kernel",
     "Listener",
+    "Lookable",
+    "Looking",
     "Memory",
     "Pinned",
     "Poller",
@@ -299,6 +302,52 @@ class Entering(Protocol):
 
     def open_namespace(self, kind: str) -> int:
         """A descriptor of its namespace *kind*, which is the caller's."""
+
+
+class Lookable(Held, Protocol):
+    """What is held, and can be looked at."""
+
+    def look(self, *, flags: int = 0, mask: int = 0) -> bytes:
+        """``struct statx`` of it; raises :exc:`Refused`, ENOENT, if it is a mere name."""
+
+    def named(self) -> Pinned | None:
+        """Hold what the name stands for now, links not followed; ``None``: nothing."""
+
+    def handle(self) -> bytes:
+        """A name of the inode that no later one has; empty without one."""
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A thread whose files and processes can be looked at; a simulated one need not have any."""
+
+    def defer(self) -> None:
+        """As of `Thread`."""
+
+    def settle(self) -> None:
+        """Ask now for all that was looked at since `defer`; raises :exc:`TargetGone`."""
+
+    def forget(self) -> None:
+        """As of `Thread`."""
+
+    def look(self, spot: Spot, *, flags: int = 0, mask: int = 0) -> bytes:
+        """``struct statx`` of what *spot* names, all of one thing; who asks settles afterwards.
+
+        Raises:
+            Refused: The kernel would refuse it too; has its errno.
+        """
+
+    def look_at_fd(self, fd: int) -> bytes:
+        """``struct statx`` of a descriptor of our own."""
+
+    def life(self) -> Life:
+        """Its process, and whose child that is."""
+
+    def life_of(self, pid: int) -> Life | None:
+        """Another process, such as its parent: whose number *pid* is now; ``None``: nobody's."""
+
+    def children_of(self, pid: int) -> list[int]:
+        """The children of process *pid* that live."""
 
 
 class Process(Protocol):

@@ -98,6 +98,17 @@ class _Scratch:
         done = self.transfer(_readv, tid, ours, address, length)
         return done, bytes(buffer[: max(done, 0)])
 
+    def write(self, tid: int, address: int, data: bytes) -> int:
+        """As `transfer`, of *data*."""
+        length = len(data)
+        if length <= _PAGE:
+            self.page[:length] = data
+            ours = self.page_address
+        else:
+            buffer = bytearray(data)
+            ours = _address_of(buffer)
+        return self.transfer(_writev, tid, ours, address, length)
+
 
 _free: Final[list[_Scratch]] = []
 
@@ -188,8 +199,11 @@ class LinuxMemory:
         self._check()
         if not _plausible(address, len(data)):
             raise BadAddress(f"address {address:#x} of thread {self.tid}")
-        buffer = bytearray(data)
-        done = _Scratch().transfer(_writev, self.tid, _address_of(buffer), address, len(data))
+        scratch = _take_scratch()
+        try:
+            done = scratch.write(self.tid, address, data)
+        finally:
+            _free.append(scratch)
         if done == -errno.ESRCH:
             raise TargetGone(f"thread {self.tid} has ended")
         if done < 0 and done != -errno.EFAULT:

@@ -69,6 +69,24 @@ class Pin:
             return os.fsdecode(base)
         return os.fsdecode(base.rstrip(b"/") + b"/" + name)
 
+    def look(self, *, flags: int = 0, mask: int = 0) -> bytes:
+        """``struct statx`` of it; see `unotify.kernel.looking.look_at`."""
+        from unotify.kernel.looking import look_at
+
+        return look_at(self, flags=flags, mask=mask)
+
+    def named(self) -> Pin | None:
+        """Hold what the name stands for now; see `unotify.kernel.looking.named`."""
+        from unotify.kernel.looking import named
+
+        return named(self)
+
+    def handle(self) -> bytes:
+        """See `unotify.kernel.looking.file_handle`."""
+        from unotify.kernel.looking import file_handle
+
+        return file_handle(self)
+
     def close(self) -> None:
         """Close the descriptor."""
         fd, self.fd = self.fd, -1

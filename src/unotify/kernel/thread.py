@@ -36,6 +36,7 @@ from unotify.kernel._libc import (
 )
 from unotify.kernel.entries import entry, link, listed, process_of, status_fields, unseen
 from unotify.kernel.home import Home, Homes
+from unotify.kernel.lives import Life, children_of, life_of
 from unotify.kernel.memory import LinuxMemory
 from unotify.kernel.pinning import Pin, Place, pin, seen_from
 from unotify.kernel.rights import Rights
@@ -250,6 +251,40 @@ class LinuxThread:
             found.close()
             raise self._gone()
         return found
+
+    def look(self, spot: Spot, *, flags: int = 0, mask: int = 0) -> bytes:
+        """``struct statx`` of what *spot* names; see :func:`unotify.kernel.looking.look`.
+
+        Nobody has asked yet whether it still waits: that is for `settle`.
+        """
+        from unotify.kernel.looking import look  # whoever only reads does not wait for it
+
+        self._require_open()
+        actor = self._actor
+        if actor is None:
+            return look(self, spot, lambda spot: pin(self.place, spot), flags=flags, mask=mask)
+        return look(self, spot, lambda spot: actor.pin(self, spot), flags=flags, mask=mask)
+
+    def look_at_fd(self, fd: int) -> bytes:
+        """``struct statx`` of a descriptor of our own."""
+        from unotify.kernel.looking import look_at_fd
+
+        return look_at_fd(fd)
+
+    def life(self) -> Life:
+        """Its process, and whose child that is."""
+        found = life_of(self.tgid)
+        if found is None:
+            raise self._gone()
+        return self._checked(found)
+
+    def life_of(self, pid: int) -> Life | None:
+        """Another process, such as its parent: whose number *pid* is now."""
+        return life_of(pid)
+
+    def children_of(self, pid: int) -> list[int]:
+        """The children of process *pid* that live."""
+        return children_of(pid)
 
     def act(self, act: Act, pins: Mapping[str, Pin]) -> Outcome:
         """Do *act* as this thread would; see `unotify.kernel.acting.Actor.act`."""

@@ -24,6 +24,7 @@ from unotify.kernel.interface import (
     Thread,
 )
 from unotify.protocol import Exchange, Reply
+from unotify.supervisor.looks import Looks
 from unotify.supervisor.performing import perform
 
 __all__ = ["Target"]
@@ -46,7 +47,7 @@ class _Itself:
         """It was."""
 
 
-class Target:
+class Target(Looks):
     """The target thread that makes one call.
 
     Everything here is a snapshot, checked to be of the thread that waits: the
