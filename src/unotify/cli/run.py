@@ -39,6 +39,15 @@ __all__ = ["add_handlers", "command", "load_handlers", "start"]
     help="Python file with handlers, marked @unotify.on(...); may be repeated.",
 )
 @click.option(
+    "--fake-root",
+    "fake_root",
+    is_flag=False,
+    flag_value="",
+    metavar="[STORE]",
+    help="Let CMD believe that it is root. Owners, modes and devices that it sets are remembered, "
+    "from run to run in the file STORE. Say -- before CMD.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Tell what the policy would do, and let every call go on. It protects nothing.",
@@ -58,6 +67,7 @@ __all__ = ["add_handlers", "command", "load_handlers", "start"]
 def command(
     policies: tuple[str, ...],
     files: tuple[str, ...],
+    fake_root: str | None,
     dry_run: bool,
     log: str | None,
     weights: str | None,
@@ -76,6 +86,8 @@ def command(
     failing before handlers, and any of these before going on.
 
     Example: unotify run --policy offline.toml --log calls.jsonl -- make
+
+    Example: unotify run --fake-root build.store -- tar xpf rootfs.tar
     """
     import logging
 
@@ -84,6 +96,8 @@ def command(
     with ExitStack() as stack:
         for file in files:
             add_handlers(supervisor, file)
+        if fake_root is not None:
+            _play_root(supervisor, stack, fake_root)
         if log is not None:
             supervisor.add_instrument(stack.enter_context(CallLog(log)))
         if dry_run:
@@ -121,6 +135,17 @@ def _supervisor(policies: tuple[str, ...], *, dry_run: bool, weights: str | None
 
         supervisor.add(*ADDONS, spare=True)
     return supervisor
+
+
+def _play_root(supervisor: Any, stack: ExitStack, store: str) -> None:
+    from unotify.handlers.ownership import FakeRoot
+    from unotify.kernel.hiding import hide
+
+    root = stack.enter_context(FakeRoot(store or None))
+    if store:
+        # What runs here is the same user's as the supervisor, which has the store open.
+        hide()
+    root.attach(supervisor)
 
 
 def start(supervisor: Any, argv: tuple[str, ...]) -> Any:

@@ -21,6 +21,7 @@ from unotify.handlers import (
     modules,
     mounts,
     network,
+    ownership,
     scheduling,
     sysinfo,
     unmounting,
@@ -30,6 +31,7 @@ from unotify.handlers.devices import emulate_mknod
 from unotify.handlers.modules import load_module
 from unotify.handlers.mounts import emulate_mount
 from unotify.handlers.network import host_socket
+from unotify.handlers.ownership import fake_ownership
 from unotify.handlers.scheduling import emulate_sched
 from unotify.handlers.sysinfo import emulate_sysinfo
 from unotify.handlers.unmounting import emulate_pivot_root, emulate_umount
@@ -46,6 +48,7 @@ __all__ = [
     "emulate_sysinfo",
     "emulate_umount",
     "emulate_xattr",
+    "fake_ownership",
     "host_socket",
     "load_module",
 ]
@@ -55,6 +58,7 @@ ADDONS: Final[tuple[ModuleType, ...]] = (
     modules,
     mounts,
     network,
+    ownership,
     scheduling,
     sysinfo,
     unmounting,

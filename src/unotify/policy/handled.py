@@ -8,15 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from unotify.policy.action import Action, Parameter, only
+from unotify.policy.handled_ownership import OWNERSHIP
 from unotify.policy.handled_system import SYSTEM
 
 __all__ = ["HANDLED"]
-
-_OWNERS: Final = (
-    *("chown", "chown32", "lchown", "lchown32", "fchown", "fchown32", "fchownat"),
-    *("chmod", "fchmod", "fchmodat", "fchmodat2", "mknod", "mknodat", "statx"),
-    *("stat", "stat64", "lstat", "lstat64", "fstat", "fstat64", "newfstatat", "fstatat64"),
-)
 
 _NUMBERS: Final = r"(\*|\d{1,8}(-\d{1,8})?)"
 _DEVICE: Final = rf"[cb]:{_NUMBERS}:{_NUMBERS}"
@@ -43,12 +38,7 @@ def _backwards(devices: object) -> str | None:
 
 HANDLED: Final[tuple[Action, ...]] = (
     *SYSTEM,
-    Action(
-        "fake-ownership",
-        "remember owners, modes and devices instead of setting them",
-        {"store": Parameter("string", "a file that keeps them from run to run")},
-        refuses=only(*_OWNERS),
-    ),
+    OWNERSHIP,
     Action(
         "emulate-mknod",
         "make the device nodes that are listed",

@@ -1,0 +1,215 @@
+"""chown, chmod and mknod: remembered, and done as far as whoever plays root really may."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from unotify.calls import Call
+from unotify.calls.acts import Act, act_of, plan
+from unotify.calls.checks import require_sane
+from unotify.calls.lookups import spot_of
+from unotify.calls.stats import Stat
+from unotify.handlers.ownership import identities
+from unotify.handlers.ownership.acl import with_mode
+from unotify.handlers.ownership.identities import Identity, denied
+from unotify.handlers.ownership.remembered import (
+    Remembered,
+    chmodded,
+    chowned,
+    usable,
+)
+from unotify.handlers.ownership.store import inode_of
+from unotify.handlers.ownership.world import Known, World, argument_of
+from unotify.kernel.nodes import remove
+from unotify.protocol import Fail, Reply, Return
+
+__all__ = ["CALLS", "remember", "touch"]
+
+_log = logging.getLogger("unotify")
+
+_NO_CHANGE: Final = 0xFFFFFFFF
+_FIXED: Final = 0x10 | 0x20
+"""STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND: root may not change these either."""
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+
+
+def touch(call: Call, known: Known, argument: str) -> int:
+    """Change nothing of a pinned file but its time, to hear whether it can be changed at all.
+
+    Returns:
+        0, or the negative errno that root would get too, such as that of a read-only file system.
+    """
+    if argument == "fd":
+        act = Act("fchown", call.call_name, dict(_NOBODY), fds={"fd": call.register("fd")})
+    else:
+        act = Act("fchownat", call.call_name, {**_NOBODY, "flags": 0}, {"path": _spot(call)})
+    return _really(call, known, act, argument)
+
+
+_NOBODY: Final[Mapping[str, int]] = {"owner": _NO_CHANGE, "group": _NO_CHANGE}
+
+
+def _spot(call: Call) -> Any:
+    return spot_of(call, "path")
+
+
+def _really(call: Call, known: Known, act: Act, argument: str) -> int:
+    done: int = call.caller.act(act, pinned=(argument,)).value
+    if done == -errno.EPERM and not known.real.attributes & _FIXED:
+        return 0  # it is somebody else's, which would not stop root
+    return min(done, 0)
+
+
+def remember(
+    world: World,
+    call: Call,
+    known: Known,
+    argument: str,
+    change: Callable[[Remembered], Remembered],
+) -> None:
+    """Remember something else of a pinned file.
+
+    Raises:
+        Refused: The store cannot be written.
+    """
+    world.store.change(
+        known.inode,
+        change,
+        lambda: bytes(call.caller.handle_of(argument)),
+        nameless=known.real.nlink == 0,
+    )
+
+
+def _chown(world: World, call: Call) -> Reply:
+    require_sane(call, act_of(call.call_name) or "")
+    argument = argument_of(call)
+    act = plan(call)
+    owner, group = (int(act.values[name] or 0) for name in ("owner", "group"))
+    uid, gid = (None if number == _NO_CHANGE else number for number in (owner, group))
+    known = world.pinned(call, argument)
+    _require_chown(world.identity(call.caller), known, uid, gid)
+    done = touch(call, known, argument)
+    if done < 0:
+        return Fail(-done)
+    own = world.own(call.caller)
+
+    def change(found: Remembered) -> Remembered:
+        changed = chowned(found, known.told, uid, gid)
+        # What is shown anyway need not be remembered.
+        if changed.uid == 0 and known.real.uid in (0, own[0]):
+            changed = replace(changed, uid=None)
+        if changed.gid == 0 and known.real.gid in (0, own[1]):
+            changed = replace(changed, gid=None)
+        return changed
+
+    remember(world, call, known, argument, change)
+    return Return(0)
+
+
+def _require_chown(who: Identity, known: Known, uid: int | None, gid: int | None) -> None:
+    if who.has(identities.CHOWN):
+        return
+    told = known.told
+    owner = known.unclaimed or told.uid == who.uids.fs
+    if uid is not None and not (owner and uid in (told.uid, who.uids.fs)):
+        raise denied("chown to another user")
+    if gid is not None and not (owner and (gid == told.gid or who.in_group(gid))):
+        raise denied("chown to another group")
+
+
+def _chmod(world: World, call: Call) -> Reply:
+    require_sane(call, act_of(call.call_name) or "")
+    argument = argument_of(call)
+    known = world.pinned(call, argument)
+    target = call.caller
+    if world.is_store(target.look_at(argument)):
+        return Fail(errno.EPERM)
+    who = world.identity(target)
+    told = known.told
+    if not known.belongs_to(who):
+        raise denied("chmod of somebody else's file")
+    mode = call.register("mode") & 0o7777
+    if not (told.is_directory or who.in_group(told.gid) or who.has(identities.FSETID)):
+        mode &= ~stat.S_ISGID
+    real = usable(mode, directory=told.is_directory)
+    act = plan(call)
+    act = replace(act, values={**act.values, "mode": real})
+    done: int = target.act(act, pinned=(argument,)).value
+    foreign = done == -errno.EPERM and not known.real.attributes & _FIXED
+    if done < 0 and not foreign:
+        return Fail(-done)
+
+    def change(found: Remembered) -> Remembered:
+        changed = with_mode(chmodded(found, mode), mode)
+        if not foreign and real == mode and found.device is None:
+            changed = replace(changed, mode=None)  # the file says it itself
+        return changed
+
+    remember(world, call, known, argument, change)
+    return Return(0)
+
+
+def _mknod(world: World, call: Call) -> Reply:
+    require_sane(call, "mknodat")
+    target = call.caller
+    mode = call.register("mode")
+    kind = stat.S_IFMT(mode)
+    if kind not in (stat.S_IFCHR, stat.S_IFBLK):
+        done: Reply = call.perform()
+        return done
+    who = world.identity(target)
+    spot = spot_of(call, "path")
+    place = target.find("path", spot)
+    if not place.name or target.pin_named("path", "node"):
+        return Fail(errno.EEXIST)
+    if spot.path.endswith(b"/"):
+        return Fail(errno.ENOENT)
+    if not who.has(identities.MKNOD):
+        return Fail(errno.EPERM)
+    permissions = mode & 0o7777 & ~target.umask
+    placeholder = Act(
+        *("openat", call.call_name, {"flags": _NEW, "mode": 0o600}, {"path": spot}),
+        returns_fd=True,
+    )
+    made = target.act(placeholder, pinned=("path",))
+    if made.value < 0:
+        return Fail(-made.value)
+    target.afterwards(lambda taken: os.close(made.fd))
+    status, rights = os.fstat(made.fd), target.credentials
+    target.afterwards(
+        lambda taken: None if taken else _unmake(place.fd, place.name, status, rights)
+    )
+    real = Stat.of_statx(target.look_at_fd(made.fd))
+    uid, gid = (None if number == 0 else number for number in (who.uids.fs, who.gids.fs))
+    found = Remembered(uid, gid, permissions, (kind, _device(call.register("dev"))))
+    inode = inode_of(real)
+    world.store.change(inode, lambda _: found, bytes)
+    target.afterwards(lambda taken: None if taken else world.store.bury(inode, bytes))
+    return Return(0)
+
+
+def _unmake(directory: int, name: bytes, status: os.stat_result, rights: Any) -> None:
+    if not remove(directory, name, status, rights):
+        _log.warning("%r was made for a target that had gone, and stays", name)
+
+
+def _device(number: int) -> int:
+    # As the kernel packs them: 12 bits of major, 20 of minor.
+    return os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00)
+
+
+CALLS: Final[Mapping[str, Callable[[World, Call], Reply]]] = MappingProxyType(
+    dict.fromkeys(
+        ("chown", "lchown", "fchown", "fchownat", "chown32", "lchown32", "fchown32"), _chown
+    )
+    | dict.fromkeys(("chmod", "fchmod", "fchmodat", "fchmodat2"), _chmod)
+    | dict.fromkeys(("mknod", "mknodat"), _mknod)
+)
+"""What answers each call."""

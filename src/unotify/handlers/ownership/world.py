@@ -1,0 +1,122 @@
+"""What all calls of one fake root share: the store, the processes, whose ids are root's."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import Any, NamedTuple
+
+from unotify.calls import Call
+from unotify.calls.stats import Stat
+from unotify.errors import Refused
+from unotify.handlers.ownership.identities import FOWNER, Identity
+from unotify.handlers.ownership.journal import Inode
+from unotify.handlers.ownership.processes import Processes
+from unotify.handlers.ownership.remembered import Remembered, shown
+from unotify.handlers.ownership.store import Store, inode_of
+
+__all__ = ["Known", "World", "argument_of"]
+
+
+def argument_of(call: Call) -> str:
+    """The argument that says which file: ``path`` or ``fd``."""
+    return "path" if any(arg.name == "path" for arg in call.spec.args) else "fd"
+
+
+class Known(NamedTuple):
+    """One file, as it is and as it is shown.
+
+    Attributes:
+        inode: What names it.
+        real: What it is.
+        found: What is remembered, or ``None``.
+        told: What is said of it.
+        unclaimed: Nobody was made its owner: whoever plays whatever user may have made it, so it
+            is anybody's who asks.
+    """
+
+    inode: Inode
+    real: Stat
+    found: Remembered | None
+    told: Stat
+    unclaimed: bool
+
+    def belongs_to(self, who: Identity) -> bool:
+        """Whether *who* counts as its owner, or may do what only that one may."""
+        return self.unclaimed or self.told.uid == who.uids.fs or who.has(FOWNER)
+
+
+class World:
+    """What is pretended, to all processes of one run.
+
+    Args:
+        store: What is remembered of files.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.processes = Processes()
+        self.guarded = store.guarded()
+        self._own: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+
+    def own(self, target: Any) -> tuple[int, int]:
+        """The ids that are shown as root's: those of the first process, which none ever changes."""
+        own = self._own
+        if own is None:
+            rights = target.credentials
+            with self._lock:
+                own = self._own = self._own or (rights.fsuid, rights.fsgid)
+        return own
+
+    def identity(self, target: Any) -> Identity:
+        """Who *target* pretends to be."""
+        return self.processes.identity(target)
+
+    def seen(self, call: Call, raw: bytes, key: str) -> Known:
+        """What is known of the file that *raw*, a ``struct statx``, tells of.
+
+        Args:
+            call: Who asks.
+            raw: As `unotify.Target.look` gives it.
+            key: What it is, or would be, pinned as.
+        """
+        target = call.caller
+        real = Stat.of_statx(raw)
+        inode = inode_of(real)
+
+        def handle() -> bytes:
+            if key in ("path", "fd"):
+                target.pin_argument(call, key)
+            return bytes(target.handle_of(key))
+
+        found = self.store.find(inode, handle)
+        own = self.own(target)
+        unclaimed = real.uid == own[0] and (found is None or found.uid is None)
+        return Known(inode, real, found, shown(real, found, own), unclaimed)
+
+    def pinned(self, call: Call, argument: str) -> Known:
+        """Hold the file that *argument* names, for an act on that very one.
+
+        Raises:
+            Refused: ENOENT: there is none.
+        """
+        target = call.caller
+        if not target.pin_argument(call, argument):
+            raise Refused("there is nothing of that name", errno=errno.ENOENT)
+        return self.seen(call, target.look_at(argument), argument)
+
+    def is_store(self, raw: bytes) -> bool:
+        """Whether *raw* tells of the file of the store."""
+        if self.guarded is None:
+            return False
+        found = Stat.of_statx(raw)
+        return (found.dev, found.ino) == self.guarded[0]
+
+    def is_guarded(self, raw: bytes) -> bool:
+        """Whether *raw* tells of the store, or of a directory above it."""
+        if self.guarded is None:
+            return False
+        found = Stat.of_statx(raw)
+        key = found.dev, found.ino
+        return key == self.guarded[0] or key in self.guarded[1]
