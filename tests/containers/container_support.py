@@ -42,6 +42,7 @@ __all__ = [
     "bare_config",
     "new_place",
     "program",
+    "users_unotify",
 ]
 
 SOURCES = Path(unotify.__file__).parent
@@ -160,7 +161,7 @@ class Agent:
         self._log = place.fresh("log")
         command, options = UNOTIFY, {"env": ENVIRON}
         if user:
-            command, options = _users_unotify(place)
+            command, options = users_unotify(place)
             if socket is None:
                 self.socket = _users_directory(place) / "a.sock"
         with open(self._log, "w") as log:
@@ -207,7 +208,7 @@ class Agent:
         self.process.send_signal(signal.SIGCONT)
 
 
-def _users_unotify(place: Place) -> tuple[list[str], dict[str, Any]]:
+def users_unotify(place: Place) -> tuple[list[str], dict[str, Any]]:
     """What an ordinary user runs unotify with: an interpreter and sources that are open to all."""
     libraries = place.path / "lib"
     if not libraries.exists():
