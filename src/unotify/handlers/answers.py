@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, Refused
+from unotify.kernel.attaching import attach, mount_id, unmount, unmount_name
 from unotify.kernel.interface import Held
+from unotify.kernel.mounting import Mount
 
-__all__ = ["find", "find_there", "passing_errors"]
+__all__ = ["find", "find_there", "name_of", "passing_errors", "put"]
 
 
 @contextmanager
@@ -61,3 +64,51 @@ def find_there(caller: Any, argument: str, spot: Spot, *, allowed: bool = True) 
     if found.name:
         raise Refused(f"{argument} is not there", errno=errno.ENOENT)
     return found
+
+
+def name_of(caller: Any, place: Held) -> Held | None:
+    """The name that *place* has, in its directory; ``None`` if it has none that can be used."""
+    text = os.fsencode(place.text)
+    if text == b"/" or not text.startswith(b"/"):
+        return None
+    above = find(caller, "a name", Spot(text, follow=False, parent=True), allowed=True)
+    return above if above.name else None
+
+
+_MNT_DETACH = 2
+
+
+def put(caller: Any, mount: Mount, place: Held) -> None:
+    """Attach *mount* to *place*, and take it away again if the caller never hears of it.
+
+    Nothing is held afterwards that would keep it busy: the caller may unmount it at once.
+
+    Args:
+        caller: A `unotify.Target`; what it has found is held no more.
+        mount: What; it is closed.
+        place: Where; found as the caller finds it.
+
+    Raises:
+        Refused: EINTR: it has given up.
+        KernelError: As `unotify.kernel.attaching.attach`.
+    """
+    above = name_of(caller, place)
+    namespace = caller.open_namespace("mnt")
+    caller.afterwards(lambda taken: os.close(namespace))
+    if not caller.is_waiting():
+        raise Refused("it has given up", errno=errno.EINTR)
+    number = mount_id(mount.fd)
+    attach(namespace, mount, place.fd)
+    if above is None:
+        caller.afterwards(lambda taken: mount.close())
+        caller.afterwards(lambda taken: None if taken else unmount(namespace, mount.fd))
+        return
+    directory, name = os.dup(above.fd), above.name
+    caller.afterwards(lambda taken: os.close(directory))
+    caller.afterwards(
+        lambda taken: (
+            None if taken else unmount_name(namespace, directory, name, number, _MNT_DETACH)
+        )
+    )
+    mount.close()
+    caller.let_go()

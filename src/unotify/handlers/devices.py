@@ -28,7 +28,7 @@ from unotify.calls.acts import Act, plan
 from unotify.calls.lookups import spot_of
 from unotify.errors import KernelError, PolicyError
 from unotify.handlers.answers import find, passing_errors
-from unotify.kernel.attaching import attach, unmount
+from unotify.kernel.attaching import attach, mount_id, unmount_name
 from unotify.kernel.interface import Held
 from unotify.kernel.nodes import is_usable, node_mount, remove
 from unotify.kernel.rights import CAP_DAC_OVERRIDE
@@ -151,6 +151,7 @@ def emulate_mknod(call: Call, *, devices: Iterable[str] = COMMON) -> Reply | Non
 
 
 _ST_NODEV: Final = 4
+_MNT_DETACH: Final = 2
 
 
 def _exists(place: Held) -> bool:
@@ -207,15 +208,19 @@ def _mount(call: Call, act: Act, place: Held) -> Reply:
     caller.afterwards(
         lambda taken: None if taken else _undone(remove(place.fd, name, found, rights), name)
     )
-    namespace = caller.open_namespace("mnt")
-    caller.afterwards(lambda taken: os.close(namespace))
     permissions = stat.S_IMODE(found.st_mode)
-    node = node_mount(stat.S_IFMT(mode) | permissions, device, found.st_uid, found.st_gid)
-    caller.afterwards(lambda taken: node.close())
-    if not caller.is_waiting():
-        return Fail(errno.EINTR)
-    attach(namespace, node, file)
-    caller.afterwards(lambda taken: None if taken else unmount(namespace, node.fd))
+    with node_mount(stat.S_IFMT(mode) | permissions, device, found.st_uid, found.st_gid) as node:
+        number = mount_id(node.fd)
+        namespace = caller.open_namespace("mnt")
+        caller.afterwards(lambda taken: os.close(namespace))
+        if not caller.is_waiting():
+            return Fail(errno.EINTR)
+        attach(namespace, node, file)
+    caller.afterwards(
+        lambda taken: (
+            None if taken else unmount_name(namespace, place.fd, name, number, _MNT_DETACH)
+        )
+    )
     return Return(0)
 
 

@@ -19,10 +19,10 @@ from unotify.abi.constants import MountFlags
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
 from unotify.errors import PathTooLong, Refused
-from unotify.handlers.answers import find_there, passing_errors
+from unotify.handlers.answers import find_there, passing_errors, put
 from unotify.handlers.filesystems import Rules, attributes_of, make, rules_of
 from unotify.handlers.options import parse_options
-from unotify.kernel.attaching import attach, bind, change, unmount
+from unotify.kernel.attaching import change, copy
 from unotify.protocol import Continue, Fail, Reply, Return
 from unotify.supervisor.addons import verb
 
@@ -148,12 +148,7 @@ def _mount(call: Call, fstype: str, flags: int, rules: Rules, *, capable: bool) 
         stack = ExitStack()
         caller.afterwards(lambda taken: stack.close())
         mount = make(caller, fstype, source, parse_options(data), rules, flags=flags, stack=stack)
-        namespace = caller.open_namespace("mnt")
-        stack.callback(os.close, namespace)
-        if not caller.is_waiting():
-            return Fail(errno.EINTR)
-        attach(namespace, mount, place.fd)
-        caller.afterwards(lambda taken: None if taken else unmount(namespace, mount.fd))
+        put(caller, mount, place)
     return Return(0)
 
 
@@ -177,12 +172,9 @@ def _bind(call: Call, flags: int, rules: Rules, *, capable: bool, others: str) -
             change(namespace, place.fd, set=attributes)
             return Return(0)
         source = find_there(caller, "source", spot_of(call, "source"))
-        if not caller.is_waiting():
-            return Fail(errno.EINTR)
         recursive = bool(flags & MountFlags.MS_REC)
-        mount = bind(namespace, source.fd, place.fd, recursive=recursive, set=attributes)
-        caller.afterwards(lambda taken: mount.close())
-        caller.afterwards(lambda taken: None if taken else unmount(namespace, mount.fd))
+        with copy(namespace, source.fd, recursive=recursive, set=attributes) as mount:
+            put(caller, mount, place)
     return Return(0)
 
 

@@ -20,9 +20,8 @@ from typing import Any, Final
 from unotify.abi.constants import UmountFlags
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
-from unotify.handlers.answers import find, find_there, passing_errors
+from unotify.handlers.answers import find_there, name_of, passing_errors
 from unotify.kernel.attaching import mount_id, mounts_on_the_way, pivot, unmount, unmount_name
-from unotify.kernel.interface import Held
 from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor.addons import verb
 
@@ -64,7 +63,7 @@ def emulate_umount(call: Call, *, protected: Iterable[str] = ()) -> Reply:
             return Fail(errno.EPERM)
         if flags & UmountFlags.MNT_FORCE and not caller.around.shares("user"):
             return Fail(errno.EPERM)  # which is not for user namespaces (umount(2))
-        above = _name_of(caller, place) if not flags & UmountFlags.MNT_DETACH else None
+        above = name_of(caller, place) if not flags & UmountFlags.MNT_DETACH else None
         if not caller.is_waiting():
             return Fail(errno.EINTR)
         if above is None:
@@ -81,15 +80,6 @@ def _is_protected(namespace: int, mount: int, protected: Iterable[str], *, tree:
         if mount in (found if tree else found[:1]):
             return True
     return False
-
-
-def _name_of(caller: Any, place: Held) -> Held | None:
-    """The name that *place* has, and its directory; ``None`` if it has none that can be used."""
-    text = os.fsencode(place.text)
-    if text == b"/" or not text.startswith(b"/"):
-        return None
-    above = find(caller, "target's name", Spot(text, follow=False, parent=True), allowed=True)
-    return above if above.name else None
 
 
 def emulate_pivot_root(call: Call) -> Reply:

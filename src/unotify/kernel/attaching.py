@@ -28,8 +28,8 @@ from unotify.kernel.walking import IN_ROOT, NO_MAGICLINKS, openat2
 
 __all__ = [
     "attach",
-    "bind",
     "change",
+    "copy",
     "inside",
     "mount_id",
     "mounts_on_the_way",
@@ -151,39 +151,27 @@ def unmount(namespace: int, place: int, flags: int = _MNT_DETACH) -> None:
         os.close(descriptors)
 
 
-def bind(
-    namespace: int,
-    source: int,
-    place: int,
-    *,
-    recursive: bool = False,
-    set: int = 0,
-) -> Mount:
-    """Bind what *source* is open on to *place*, both of one mount namespace.
+def copy(namespace: int, source: int, *, recursive: bool = False, set: int = 0) -> Mount:
+    """A copy of a mount that is in a mount namespace, for a bind mount.
 
     Args:
-        namespace: A descriptor of it.
-        source: A descriptor; O_PATH will do.
-        place: Likewise.
+        namespace: A descriptor of the namespace.
+        source: What is to be the root of it; O_PATH will do.
         recursive: With the mounts below *source*.
-        set: ``MOUNT_ATTR_*`` for all of them, before anybody sees them.
+        set: ``MOUNT_ATTR_*`` for all of them.
 
     Returns:
-        The mount, which is attached.
+        A mount that nobody sees yet.
 
     Raises:
-        KernelError: As `inside`, and with the errno of mount(2).
+        KernelError: As `inside`, and as `unotify.kernel.mounting.clone`.
     """
-    _require_alike(source, place)
-    move_mount = number("move_mount")
 
     def run() -> Mount:
         with ExitStack() as stack:
             mount = stack.enter_context(clone(source, recursive=recursive))
             if set:
                 mount.change(set=set, recursive=recursive)
-            done = syscall(move_mount, mount.fd, b"", place, b"", _BOTH_ARE_DESCRIPTORS)
-            check(done, "move_mount(2)")
             stack.pop_all()
             return mount
 

@@ -216,11 +216,12 @@ class Target(Looks):
         found.require_reached()
         return found
 
-    def let_go(self, argument: str) -> None:
-        """Hold what `find` or `pin` found for *argument* no more: it keeps a mount busy."""
-        found = self._pins.pop(argument, None)
-        if found is not None:
-            found.close()
+    def let_go(self, *arguments: str) -> None:
+        """Hold what `find` or `pin` found for *arguments* no more, or all: it keeps mounts busy."""
+        for argument in arguments or tuple(self._pins):
+            found = self._pins.pop(argument, None)
+            if found is not None:
+                found.close()
 
     def may(self, place: Held, mode: int) -> bool:
         """Whether its rights are enough for *place*: faccessat2(2), of its effective ids.
