@@ -17,21 +17,29 @@ from types import ModuleType
 from typing import Final
 
 from unotify.handlers import (
+    clocks,
     devices,
+    keyring,
+    machine,
     modules,
     mounts,
     network,
     ownership,
+    perf_events,
     scheduling,
     sysinfo,
     unmounting,
     xattr,
 )
+from unotify.handlers.clocks import emulate_clock
 from unotify.handlers.devices import emulate_mknod
+from unotify.handlers.keyring import emulate_keyring
+from unotify.handlers.machine import emulate_hostname, emulate_quota, emulate_reboot, emulate_swap
 from unotify.handlers.modules import load_module
 from unotify.handlers.mounts import emulate_mount
 from unotify.handlers.network import host_socket
 from unotify.handlers.ownership import fake_ownership
+from unotify.handlers.perf_events import emulate_perf
 from unotify.handlers.scheduling import emulate_sched
 from unotify.handlers.sysinfo import emulate_sysinfo
 from unotify.handlers.unmounting import emulate_pivot_root, emulate_umount
@@ -41,10 +49,17 @@ from unotify.supervisor.addons import verbs_of
 
 __all__ = [
     "ADDONS",
+    "emulate_clock",
+    "emulate_hostname",
+    "emulate_keyring",
     "emulate_mknod",
     "emulate_mount",
+    "emulate_perf",
     "emulate_pivot_root",
+    "emulate_quota",
+    "emulate_reboot",
     "emulate_sched",
+    "emulate_swap",
     "emulate_sysinfo",
     "emulate_umount",
     "emulate_xattr",
@@ -54,11 +69,15 @@ __all__ = [
 ]
 
 ADDONS: Final[tuple[ModuleType, ...]] = (
+    clocks,
     devices,
+    keyring,
+    machine,
     modules,
     mounts,
     network,
     ownership,
+    perf_events,
     scheduling,
     sysinfo,
     unmounting,

@@ -141,6 +141,10 @@ class Surroundings:
             for fd in {current, outermost} - {-1}:
                 os.close(fd)
 
+    def id_map(self, kind: str) -> bytes:
+        """The ``uid`` or ``gid`` map of its user namespace, with numbers of ours (proc(5))."""
+        return self._thread.id_map(kind)
+
     # -- namespaces ----------------------------------------------------------
 
     def shares(self, kind: str) -> bool:

@@ -18,6 +18,11 @@ _XATTR: Final = (
     *("removexattr", "lremovexattr", "fremovexattr", "removexattrat"),
 )
 
+_CLOCKS: Final = (
+    *("clock_settime", "clock_settime64", "settimeofday", "stime"),
+    *("clock_adjtime", "clock_adjtime64", "adjtimex"),
+)
+
 SYSTEM: Final[tuple[Action, ...]] = (
     Action(
         "load-module",
@@ -114,5 +119,104 @@ SYSTEM: Final[tuple[Action, ...]] = (
             *("connect", "bind", "sendto", "sendmsg", "sendmmsg", "getpeername", "getsockname")
         ),
         together=host_sockets.problem,
+    ),
+    Action(
+        "emulate-reboot",
+        "end the container instead of the machine",
+        {
+            "answer": Parameter(
+                "string",
+                "container (the default): the kernel ends the pid namespace; fake: nothing "
+                "happens; deny",
+                ("container", "fake", "deny"),
+            )
+        },
+        main="answer",
+        refuses=only("reboot"),
+    ),
+    Action(
+        "emulate-swap",
+        "answer who would page to files of the container",
+        {
+            "answer": Parameter(
+                "string", "fake (the default): nothing happens; deny", ("fake", "deny")
+            )
+        },
+        main="answer",
+        refuses=only("swapon", "swapoff"),
+    ),
+    Action(
+        "emulate-hostname",
+        "set the name of the container",
+        {
+            "answer": Parameter(
+                "string",
+                "own (the default): of the caller's own UTS namespace; fake: nothing happens; deny",
+                ("own", "fake", "deny"),
+            ),
+            "names": Parameter(
+                "strings", "the names that may be set, with * for any part of one; all by default"
+            ),
+        },
+        refuses=only("sethostname", "setdomainname"),
+    ),
+    Action(
+        "emulate-quota",
+        "answer as a file system without quotas",
+        {
+            "answer": Parameter(
+                "string",
+                "none (the default): there are none; fake: they can be set, and nothing happens; "
+                "deny",
+                ("none", "fake", "deny"),
+            )
+        },
+        main="answer",
+        refuses=only("quotactl", "quotactl_fd"),
+    ),
+    Action(
+        "emulate-clock",
+        "answer who would set the machine's clock; reading its state is answered",
+        {
+            "answer": Parameter(
+                "string",
+                "deny (the default); fake: nothing happens; host: the machine's clock is set",
+                ("deny", "fake", "host"),
+            )
+        },
+        main="answer",
+        refuses=only(*_CLOCKS),
+    ),
+    Action(
+        "emulate-keyring",
+        "answer for the kernel's keyrings",
+        {
+            "answer": Parameter(
+                "string",
+                "absent (the default): there are none; session: one of its own, and empty; deny",
+                ("absent", "session", "deny"),
+            )
+        },
+        main="answer",
+        refuses=only("keyctl", "add_key", "request_key"),
+    ),
+    Action(
+        "emulate-perf",
+        "open performance events of the caller's own threads, in user space",
+        {
+            "answer": Parameter(
+                "string",
+                "own (the default): open them; absent: there are none; deny",
+                ("own", "absent", "deny"),
+            ),
+            "events": Parameter(
+                "strings",
+                "what may be measured; all three by default",
+                example="software",
+                pattern="hardware|software|cache",
+                wants="hardware, software or cache",
+            ),
+        },
+        refuses=only("perf_event_open"),
     ),
 )
