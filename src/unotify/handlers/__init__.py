@@ -26,6 +26,7 @@ from unotify.handlers import (
     network,
     ownership,
     perf_events,
+    programs,
     scheduling,
     sysinfo,
     unmounting,
@@ -40,6 +41,7 @@ from unotify.handlers.mounts import emulate_mount
 from unotify.handlers.network import host_socket
 from unotify.handlers.ownership import fake_ownership
 from unotify.handlers.perf_events import emulate_perf
+from unotify.handlers.programs import emulate_device_programs
 from unotify.handlers.scheduling import emulate_sched
 from unotify.handlers.sysinfo import emulate_sysinfo
 from unotify.handlers.unmounting import emulate_pivot_root, emulate_umount
@@ -50,6 +52,7 @@ from unotify.supervisor.addons import verbs_of
 __all__ = [
     "ADDONS",
     "emulate_clock",
+    "emulate_device_programs",
     "emulate_hostname",
     "emulate_keyring",
     "emulate_mknod",
@@ -78,6 +81,7 @@ ADDONS: Final[tuple[ModuleType, ...]] = (
     network,
     ownership,
     perf_events,
+    programs,
     scheduling,
     sysinfo,
     unmounting,

@@ -219,4 +219,17 @@ SYSTEM: Final[tuple[Action, ...]] = (
         },
         refuses=only("perf_event_open"),
     ),
+    Action(
+        "emulate-device-programs",
+        "load programs for devices, and attach them to control groups of the container",
+        {
+            "instructions": Parameter(
+                "integer", "how long a program may be; 4096 by default", least=1, most=4096
+            )
+        },
+        refuses=only("bpf"),
+        concerns=lambda call, given: (
+            "cmd == BPF_PROG_LOAD or cmd == BPF_PROG_ATTACH or cmd == BPF_PROG_DETACH"
+        ),
+    ),
 )
