@@ -35,6 +35,7 @@ __all__ = [
     "RUNTIMES",
     "SHIFT",
     "Agent",
+    "Apart",
     "Bundle",
     "Place",
     "Runtime",
@@ -54,6 +55,7 @@ SHIFT = 100_000
 _PACKAGES = {
     "busybox": "busybox-static",
     "ctr": "containerd",
+    "lxc-execute": "lxc",
 }
 _HYBRID = "/sys/fs/cgroup/unified"
 # crun refuses hosts with both versions of control groups; a mount namespace hides the second.
@@ -475,3 +477,38 @@ class Runtime:
         if self._state.exists():
             for name in self.containers():
                 self.delete(name)
+
+
+# ---------------------------------------------------------------- engines
+
+
+class Apart:
+    """A mount namespace in which directories that engines insist on are empty and ours."""
+
+    def __init__(self, place: Place) -> None:
+        hidden = " && ".join(f"mount -t tmpfs none {path}" for path in ("/run", "/var/lib"))
+        self._process = place.begin(
+            [
+                *("unshare", "-m", "--propagation", "private", "sh", "-c"),
+                f"{hidden} && echo ready && exec sleep 100000",
+            ],
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def command(self, *command: str) -> list[str]:
+        """*command* in there."""
+        return ["nsenter", "-t", str(self._process.pid), "-m", *command]
+
+    def does(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run *command* in there, to its end."""
+        options = {"stdin": subprocess.DEVNULL} | options
+        return subprocess.run(
+            self.command(*command),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=3 * PATIENCE,
+            **options,
+        )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.containers.container_support import Agent, Place, as_text, program
+from tests.containers.container_support import Agent, Apart, Place, as_text, program
 from tests.kernel.cli_support import cli
 from tests.kernel.profiles import CONTAINERS, profile
-from tests.kernel.spawn_support import PATIENCE, until
+from tests.kernel.spawn_support import until
 
 POLICY = """
 version = 1
@@ -76,38 +75,6 @@ def made(place: Place, agent: Agent, *options: str) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return out
-
-
-class Apart:
-    """A mount namespace in which directories that engines insist on are empty and ours."""
-
-    def __init__(self, place: Place) -> None:
-        hidden = " && ".join(f"mount -t tmpfs none {path}" for path in ("/run", "/var/lib"))
-        self._process = place.begin(
-            [
-                *("unshare", "-m", "--propagation", "private", "sh", "-c"),
-                f"{hidden} && echo ready && exec sleep 100000",
-            ],
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    def command(self, *command: str) -> list[str]:
-        """*command* in there."""
-        return ["nsenter", "-t", str(self._process.pid), "-m", *command]
-
-    def does(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run *command* in there, to its end."""
-        options = {"stdin": subprocess.DEVNULL} | options
-        return subprocess.run(
-            self.command(*command),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=3 * PATIENCE,
-            **options,
-        )
 
 
 # ---------------------------------------------------------------- podman
