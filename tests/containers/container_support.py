@@ -304,7 +304,7 @@ class Bundle:
         self.config = bare_config()
         self.config["root"]["readonly"] = False
         for capabilities in self.config["process"]["capabilities"].values():
-            capabilities.append("CAP_MKNOD")
+            capabilities += ["CAP_MKNOD", "CAP_SYS_MODULE"]
         if mode != "rootful":
             self._owned(mode, made)
 
