@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # for tools/
 
-from tools import draw_acts, draw_states  # noqa: E402
+from tools import draw_acts, draw_conformance, draw_states  # noqa: E402
 
 project = "unotify"
 author = "The unotify authors"
@@ -31,6 +31,7 @@ napoleon_use_ivar = True
 
 draw_states.write(HERE / "_generated")
 draw_acts.write(HERE / "_generated")
+draw_conformance.write(HERE / "_generated")
 
 
 def anchor_facts(app, docname, source):

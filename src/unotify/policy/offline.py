@@ -205,7 +205,9 @@ def call_of(arch: Arch, name: str, nr: int, args: Sequence[int], memory: Memory)
     return class_for(name, arch)(Exchange(raw), arch, lambda _: _Caller(memory))
 
 
-def prepare(name: str, arch: Arch, words: Sequence[str]) -> tuple[tuple[int, ...], Memory]:
+def prepare(
+    name: str, arch: Arch, words: Sequence[str], memory: Memory | None = None
+) -> tuple[tuple[int, ...], Memory]:
     """Registers and memory of a call as people write it.
 
     Args:
@@ -215,6 +217,7 @@ def prepare(name: str, arch: Arch, words: Sequence[str]) -> tuple[tuple[int, ...
             joined by ``|``, ``_`` for anything; for what is in memory a path, a socket
             address (``10.0.0.1:5432``, ``[::1]:80``, ``unix:/run/s``, ``@abstract``), a
             command line, or a struct (``flags=O_CREAT mode=0o644``).
+        memory: Where what is pointed to is put; a new one if not given.
 
     Raises:
         UnknownName: No such argument or constant.
@@ -222,7 +225,8 @@ def prepare(name: str, arch: Arch, words: Sequence[str]) -> tuple[tuple[int, ...
     """
     spec = model.spec(name, arch)
     given = named(spec, words)
-    memory = Memory(arch.pointer)
+    if memory is None:
+        memory = Memory(arch.pointer)
     args = [0] * 6
     lengths: dict[str, int] = {}
     for arg in spec.args:

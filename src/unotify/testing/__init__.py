@@ -1,0 +1,80 @@
+"""Tools for testing policies and handlers without privileges, and without Linux.
+
+`SimulatedKernel` is the kernel's facility as an executable model: a supervisor, its handlers and
+its policies run on it unchanged. `Supervised` puts a supervisor and a target on one, for tests of
+handlers; `make_call` gives a handler a single call; `unotify.testing.plugin` has pytest fixtures.
+`explore` makes all orders of events happen, for tests of protocols between supervisors.
+
+Names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unotify.testing.checks import assert_reply, make_call
+    from unotify.testing.exploring import Exploration, Violation, explore, stroll
+    from unotify.testing.facility.state import World
+    from unotify.testing.facility.traits import VERSIONS, Trait
+    from unotify.testing.kernel import SimulatedKernel
+    from unotify.testing.listener import Sent, SimulatedListener
+    from unotify.testing.supervised import Supervised
+    from unotify.testing.target import Answer, FakeTarget
+    from unotify.testing.thread import Outcome
+    from unotify.testing.timing import SimulatedTime, simulated_time
+
+__all__ = [
+    "VERSIONS",
+    "Answer",
+    "Exploration",
+    "FakeTarget",
+    "Outcome",
+    "Sent",
+    "SimulatedKernel",
+    "SimulatedListener",
+    "SimulatedTime",
+    "Supervised",
+    "Trait",
+    "Violation",
+    "World",
+    "assert_reply",
+    "explore",
+    "make_call",
+    "simulated_time",
+    "stroll",
+]
+
+_HOMES = {
+    "VERSIONS": "facility.traits",
+    "Answer": "target",
+    "Exploration": "exploring",
+    "FakeTarget": "target",
+    "Outcome": "thread",
+    "Sent": "listener",
+    "SimulatedKernel": "kernel",
+    "SimulatedListener": "listener",
+    "SimulatedTime": "timing",
+    "Supervised": "supervised",
+    "Trait": "facility.traits",
+    "Violation": "exploring",
+    "World": "facility.state",
+    "assert_reply": "checks",
+    "explore": "exploring",
+    "make_call": "checks",
+    "simulated_time": "timing",
+    "stroll": "exploring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,390 @@
+"""The way into a call and out of it: filters, actions, and the wait for a supervisor.
+
+Theory of operation. A thread enters a call, is judged by its chain, and either runs the call,
+fails, dies, or sleeps as a notification. Whoever sleeps goes on by a *step* (`wake`), never by
+itself, so that somebody can decide in which order things happen. Each way out ends in `leave`,
+where signals are delivered and calls are made again.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from unotify.abi import tables
+from unotify.abi.seccomp import ACTION_MASK, DATA_MASK, MAX_ERRNO, Action, Mode, ResponseFlag
+from unotify.bpf.chain import severity
+from unotify.bpf.simulator import SeccompData, simulate
+from unotify.testing.facility.descriptors import receive_exactly, receive_lowest
+from unotify.testing.facility.ending import end_note, sleeps_killable
+from unotify.testing.facility.natives import run
+from unotify.testing.facility.rules import effect
+from unotify.testing.facility.signals import (
+    ERESTART_RESTARTBLOCK,
+    ERESTARTSYS,
+    RESTART_CODES,
+    SIGKILL,
+    SIGSYS,
+    WAKE,
+    action,
+    after_handler,
+    fatal,
+    interrupted,
+    take_signal,
+)
+from unotify.testing.facility.state import CallData, Filter, Note, NoteState, Task, World
+from unotify.testing.facility.tasks import die, end_process
+from unotify.testing.facility.traits import Trait
+
+__all__ = ["enter", "enter_unseen", "leave", "note_of", "sleep_state", "wake", "would_wake"]
+
+_UPROBES: Final = (335, 336)
+_X86_64: Final = 0xC000003E
+_STRICT: Final = frozenset({"read", "write", "exit", "rt_sigreturn", "sigreturn"})
+
+
+def enter(world: World, task: Task, call: CallData) -> None:
+    """A running thread makes a call."""
+    call = after_entry_stop(task, call)
+    task.call, task.result = call, None
+    if task.mode == Mode.STRICT:
+        if tables.identify(call.arch, call.nr).name in _STRICT:
+            finish(world, task, run(world, task, call))
+        else:
+            end_process(world, world.process_of(task), -SIGKILL)
+            leave(world, task, 0)
+        return
+    if unseen_uprobe(world, call):
+        finish(world, task, run(world, task, call))
+        return
+    value, winner = judge(world, task, call)
+    act(world, task, call, value, winner)
+
+
+@effect("B10")
+def rewritten(task: Task, call: CallData) -> CallData:
+    """A tracer stops a thread at the entry of a call, before any filter."""
+    return task.rewritten or call
+
+
+def after_entry_stop(task: Task, call: CallData) -> CallData:
+    """The call as filters and supervisors see it."""
+    return rewritten(task, call) or call
+
+
+@effect("B7", "B9")
+def enter_unseen(world: World, task: Task, call: CallData) -> None:
+    """What the vDSO answers, or what a ring carries out, passes by all filters."""
+    task.call, task.result = call, None
+    finish(world, task, run(world, task, call))
+
+
+@effect("B1", otherwise=False)
+def unseen_uprobe(world: World, call: CallData) -> bool:
+    """Uretprobe and uprobe of x86-64 are made by the kernel's own trampolines: no filter runs."""
+    return world.has(Trait.UPROBE_UNSEEN) and call.arch == _X86_64 and call.nr in _UPROBES
+
+
+def verdict(world: World, filter: Filter, call: CallData) -> int:
+    """What one filter returns; it always returns the same for the same."""
+    key = (filter.program, call)
+    found = world.verdicts.get(key)
+    if found is None:
+        data = SeccompData(call.nr, call.arch, call.args, call.ip)
+        found = world.verdicts[key] = simulate(world.programs[filter.program], data)
+    return found
+
+
+@effect("F1", "F2", "B2", "B3", "B4", otherwise=(int(Action.ALLOW), None))
+def judge(world: World, task: Task, call: CallData) -> tuple[int, Filter | None]:
+    """All filters run, the newest first, on raw registers; the strongest action wins."""
+    value, winner = int(Action.ALLOW), None
+    for one in world.chain(task):
+        answer = verdict(world, one, call)
+        if severity(answer) < severity(value):
+            value, winner = answer, one
+    return value, winner
+
+
+def act(world: World, task: Task, call: CallData, value: int, winner: Filter | None) -> None:
+    """Do what the winner of the chain says."""
+    kind, data = value & ACTION_MASK, value & DATA_MASK
+    if kind == Action.ERRNO:
+        finish(world, task, -capped(data))
+    elif kind == Action.USER_NOTIF:
+        assert winner is not None
+        notify(world, task, call, winner)
+    elif kind == Action.TRACE:
+        finish(world, task, without_tracer())
+    elif kind in (Action.LOG, Action.ALLOW):
+        if kind == Action.LOG:
+            world.audit += ((task.tid, call.nr, int(kind)),)
+        finish(world, task, run(world, task, call))
+    elif kind == Action.TRAP:
+        trap(world, task, data)
+    else:
+        kill(world, task, kind)
+
+
+@effect("F1", otherwise=0)
+def capped(data: int) -> int:
+    """ERRNO's number is 4095 at most."""
+    return min(data, MAX_ERRNO)
+
+
+@effect("F3", otherwise=0)
+def without_tracer() -> int:
+    """TRACE where nobody traces is ENOSYS."""
+    return -errno.ENOSYS
+
+
+@effect("F2")
+def trap(world: World, task: Task, data: int) -> None:
+    """TRAP is SIGSYS, which kills where it is not caught, also where it is ignored or blocked."""
+    process = world.process_of(task)
+    caught = action(process, SIGSYS) in ("handle", "restart") and SIGSYS not in task.blocked
+    if caught:
+        task.handled += (SIGSYS,)
+        leave(world, task, task.call.nr if task.call else 0)
+    else:
+        end_process(world, process, -SIGSYS)
+        leave(world, task, 0)
+
+
+@effect("F2")
+def kill(world: World, task: Task, kind: int) -> None:
+    """KILL_THREAD ends the thread; all else, also what is no action, the process, by SIGSYS."""
+    if kind == Action.KILL_THREAD and len(world.threads(task.process)) > 1:
+        die(world, task)
+    else:
+        end_process(world, world.process_of(task), -SIGSYS)
+        leave(world, task, 0)
+
+
+# -- the life of a notification, on the target's side ------------------------------
+
+
+def notify(world: World, task: Task, call: CallData, filter: Filter) -> None:
+    """Become a notification and sleep, or fail where nobody can be asked."""
+    if has_no_listener(filter):
+        finish(world, task, -errno.ENOSYS)
+        return
+    note = Note(world.key(), filter.key, task.tid, next_id(filter), call)
+    world.notes[note.key] = note
+    filter.notes += (note.key,)
+    count_request(filter)
+    count_arrival(filter)
+    task.doing = ("notified", note.key, False)
+
+
+@effect("F5", "F6", "R4", "R8", otherwise=False)
+def has_no_listener(filter: Filter) -> bool:
+    """The winner's own listener is asked; where it has none, or no more, the call is ENOSYS."""
+    return not filter.listener
+
+
+@effect("N4", otherwise=1)
+def next_id(filter: Filter) -> int:
+    """Ids count up, 64 bits wide, and come again only after all others."""
+    found = filter.next_id
+    filter.next_id = (found + 1) & (1 << 64) - 1
+    return found
+
+
+@effect("N1")
+def count_request(filter: Filter) -> None:
+    """A new notification wakes a reader."""
+    filter.requests += 1
+
+
+@effect("E8")
+def count_arrival(filter: Filter) -> None:
+    """A new notification is one edge for those who poll for edges."""
+    filter.arrivals += 1
+
+
+def note_of(world: World, task: Task) -> Note | None:
+    """The notification that a thread sleeps as."""
+    if task.doing and task.doing[0] in ("notified", "interrupted"):
+        return world.notes[task.doing[1]]
+    return None
+
+
+def sleep_state(world: World, task: Task) -> str:
+    """The letter of its state: R, S, D, T or Z."""
+    if task.dead:
+        return "Z"
+    if not task.doing:
+        return "R"
+    if task.doing[0] == "stopped":
+        return "T"
+    return "D" if task.doing[0] == "notified" and task.doing[2] else "S"
+
+
+def would_wake(world: World, task: Task) -> bool:
+    """Whether a step can be made with it."""
+    if task.dead:
+        return False
+    if fatal(task):
+        return True
+    match task.doing:
+        case ("notified", key, killable):
+            return world.notes[key].done > 0 or (interrupted(world, task) and not killable)
+        case ("interrupted", *_):
+            return True
+        case ("stopped", *_):
+            return not world.process_of(task).stopped
+        case ("sleeping", *_) | ():
+            return interrupted(world, task)
+    return False
+
+
+def wake(world: World, task: Task) -> None:
+    """Make the step; `would_wake` says whether there is one."""
+    match task.doing:
+        case ("notified", key, killable):
+            note = world.notes[key]
+            if note.done:
+                note.done -= 1
+                _woken(world, task, note)
+            else:
+                # It has woken, and has not got the lock yet: somebody may still answer.
+                task.doing = ("interrupted", key, killable)
+        case ("interrupted", key, killable):
+            note = world.notes[key]
+            if not killable and sleeps_killable(world, note):
+                _woken(world, task, note)
+            else:
+                end_note(world, note)
+                leave(world, task, -ERESTARTSYS)
+        case ("stopped", value, restarting):
+            task.doing = ()
+            leave(world, task, value, restarting=restarting)
+        case ("sleeping", *_):
+            leave(world, task, -ERESTART_RESTARTBLOCK)
+        case _:
+            leave(world, task, task.result or 0)
+
+
+def _woken(world: World, task: Task, note: Note) -> None:
+    if note.gifts:
+        take_gift(world, task, note)
+    if note.state == NoteState.REPLIED:
+        take_reply(world, task, note)
+    else:
+        task.doing = ("notified", note.key, sleeps_killable(world, note))
+
+
+def take_gift(world: World, task: Task, note: Note) -> None:
+    """Put one descriptor in, in the target's own context (A2), and tell whoever gave it."""
+    gift, note.gifts = world.gifts[note.gifts[0]], note.gifts[1:]
+    place = receive_exactly if gift.exact else receive_lowest
+    fd = place(world, task, gift)
+    gift.result, gift.taken, gift.done = fd, True, True
+    if gift.answers:
+        answer_by_gift(note, fd)
+
+
+@effect("A10", "A15")
+def answer_by_gift(note: Note, fd: int) -> None:
+    """ADDFD_FLAG_SEND answers with the number; if nothing was installed, it still waits."""
+    if fd < 0:
+        note.state = NoteState.SENT
+    else:
+        note.value, note.error, note.flags = fd, 0, 0
+
+
+def take_reply(world: World, task: Task, note: Note) -> None:
+    """The reply becomes the call's result, or lets it run."""
+    call = note.data
+    end_note(world, note)
+    if continues(note):
+        task.doing = ()
+        finish(world, task, run(world, task, call))
+        return
+    filter = world.filters[note.filter]
+    if filter.log:
+        log_reply(world, task, call)
+    finish(world, task, result_of(note))
+
+
+@effect("C1", otherwise=False)
+def continues(note: Note) -> bool:
+    """CONTINUE runs the call with its registers as they were; no filter runs again."""
+    return bool(note.flags & ResponseFlag.CONTINUE)
+
+
+@effect("C6")
+def log_reply(world: World, task: Task, call: CallData) -> None:
+    """With FLAG_LOG a reply is audited, a CONTINUE is not."""
+    world.audit += ((task.tid, call.nr, int(Action.USER_NOTIF)),)
+
+
+@effect("V1", "V2", "V3", "V4", "V6", otherwise=0)
+def result_of(note: Note) -> int:
+    """The error if there is one, of whatever sign, or else the value."""
+    return note.error or note.value
+
+
+# -- back to the program -----------------------------------------------------------
+
+
+def finish(world: World, task: Task, value: int | None) -> None:
+    """The call has ended with *value*, or sleeps (``None``), or its thread has died."""
+    if value is not None and not task.dead:
+        leave(world, task, value)
+
+
+def leave(world: World, task: Task, value: int, *, restarting: bool = False) -> None:
+    """Deliver signals, and go back to the program or into the same call again.
+
+    Args:
+        world: The world.
+        task: Who comes back.
+        value: What the call returned.
+        restarting: A signal has been delivered before, and the call is to be made again.
+    """
+    process = world.process_of(task)
+    task.doing = ()
+    while True:
+        if fatal(task):
+            die(world, task)
+            return
+        if process.stopped:
+            task.doing = ("stopped", value, True)
+            return
+        signal = take_signal(world, task)
+        if signal is None:
+            break
+        restarting = True
+        kind = action(process, signal)
+        if kind == "stop":
+            process.stopped = True
+        elif kind == "kill":
+            end_process(world, process, -signal)
+        elif kind in ("handle", "restart"):
+            task.handled += (signal,)
+            if value in RESTART_CODES and task.call is not None:
+                answer = after_handler(value, kind)
+                # A second handler finds a call that is over, or one that begins.
+                value = -513 if answer is None else answer
+        elif signal == WAKE:
+            continue
+    if restarting and value in RESTART_CODES and task.result is None:
+        again(world, task, value)
+        return
+    if task.scripted and task.result is None:
+        task.history += (value,)
+    task.result = value
+
+
+@effect("I1", "I4", "C3", otherwise=None)
+def again(world: World, task: Task, value: int) -> None:
+    """The call is made again, a sleep that had begun as restart_syscall: filters run again."""
+    call = task.call
+    assert call is not None
+    if value == -ERESTART_RESTARTBLOCK:
+        arch = tables.identify(call.arch, call.nr).arch
+        number = None if arch is None else tables.number("restart_syscall", arch)
+        call = call._replace(nr=call.nr if number is None else number)
+    enter(world, task, call)

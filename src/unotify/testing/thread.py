@@ -1,0 +1,317 @@
+"""A waiting target thread of the simulated kernel, as `unotify.kernel.interface` has it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from unotify.abi.types import Address, Tid
+from unotify.calls.acts import Act
+from unotify.calls.lookups import AT_FDCWD, Spot
+from unotify.errors import BadAddress, KernelError, NotExpressible, PathTooLong, Refused, TargetGone
+from unotify.testing.facility import descriptors, memory, signals
+from unotify.testing.facility.state import Task
+from unotify.testing.facility.traits import Trait
+from unotify.testing.surroundings import SimulatedSurroundings
+
+if TYPE_CHECKING:
+    from unotify.testing.kernel import SimulatedKernel
+
+__all__ = ["Outcome", "SimulatedPin", "SimulatedThread"]
+
+_O_CREAT, _O_EXCL, _O_TRUNC, _O_PATH = 0o100, 0o200, 0o1000, 0o10000000
+_REMOVE_DIRECTORY: Final = 0x200
+
+
+class Outcome(NamedTuple):
+    """What came of an act.
+
+    Attributes:
+        value: The result, or a negative errno.
+        fd: A new real descriptor, which is the caller's; -1 for none.
+        outs: What was written, by argument.
+    """
+
+    value: int
+    fd: int = -1
+    outs: Mapping[str, bytes] = {}
+
+
+@dataclass
+class SimulatedPin:
+    """What a path names: there are no links here, so its text says it all."""
+
+    text: str
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class SimulatedThread:
+    """A target thread; see `unotify.kernel.interface.Thread`.
+
+    What can be performed: ``openat``, ``mkdirat``, ``unlinkat`` and ``faccessat2`` on the files of
+    `SimulatedKernel.files`, and what `SimulatedKernel.acts` has. A directory is a path that ends
+    in a slash.
+    """
+
+    def __init__(
+        self,
+        kernel: SimulatedKernel,
+        inner: int,
+        tid: Tid,
+        still_valid: Callable[[], bool],
+    ) -> None:
+        self.kernel = kernel
+        self._inner = inner
+        self._still_valid = still_valid
+        self.tid = tid
+        self.closed = False
+
+    @property
+    def memory(self) -> SimulatedThread:
+        """Its memory."""
+        return self
+
+    @property
+    def tgid(self) -> int:
+        """The process it belongs to."""
+        return self.task().process
+
+    def task(self) -> Task:
+        """Its record in the facility, if it still waits.
+
+        Raises:
+            TargetGone: It does not.
+        """
+        with self.kernel.changed:
+            task = self.kernel.world.tasks.get(self._inner)
+            if self.closed or task is None or not self._still_valid():
+                raise TargetGone(f"thread {self.tid} does not wait any more")
+            return task
+
+    # -- memory ----------------------------------------------------------------
+
+    def read(self, address: Address, length: int) -> bytes:
+        """Read exactly *length* bytes, as process_vm_readv(2) does (M1)."""
+        with self.kernel.changed:
+            data = memory.vm_read(self.kernel.world.memory_of(self.task()), address, length)
+        if len(data) < length:
+            raise BadAddress(f"{length} bytes at {address:#x}")
+        return data
+
+    def read_string(self, address: Address, limit: int) -> bytes:
+        """Read up to a NUL (M5)."""
+        with self.kernel.changed:
+            text = memory.read_text(self.kernel.world.memory_of(self.task()), address, limit)
+        if text == -errno.ENAMETOOLONG:
+            raise PathTooLong(f"no end within {limit} bytes at {address:#x}")
+        if isinstance(text, int):
+            raise BadAddress(f"text at {address:#x}")
+        return text
+
+    def write(self, address: Address, data: bytes) -> None:
+        """Write, as process_vm_writev(2) does (M8)."""
+        with self.kernel.changed:
+            if memory.vm_write(self.kernel.world.memory_of(self.task()), address, data) < 0:
+                raise BadAddress(f"{len(data)} bytes at {address:#x}")
+
+    # -- who it is -------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """A pidfd, which nothing here can use: it has no number."""
+        self.task()
+        raise KernelError(errno.ENOSYS, "pidfd_open(2)", "the simulated kernel has no pidfds")
+
+    def comm(self) -> str:
+        """The thread's name."""
+        return self.task().comm
+
+    def ids(self) -> tuple[int, int]:
+        """Its effective ids."""
+        task = self.task()
+        return task.uid, task.gid
+
+    def started(self) -> int:
+        """When its process started; ids are not reused, so the id does."""
+        return self.task().process
+
+    def exe(self) -> str:
+        """The path of its program."""
+        return self.kernel.world.process_of(self.task()).exe
+
+    def cgroup(self) -> str:
+        """There are none."""
+        self.task()
+        return ""
+
+    def rights(self) -> Any:
+        """Its credentials: those of an ordinary user, or of root if it is privileged."""
+        from unotify.kernel.rights import Rights
+
+        task = self.task()
+        capabilities = (1 << 41) - 1 if task.privileged and not task.uid else 0
+        ids = (task.uid, task.gid)
+        return Rights(*ids, *ids, (), capabilities, capabilities, ids, ids, 0o022, True, 1)
+
+    def argv(self) -> tuple[bytes, ...]:
+        """The path of its program alone."""
+        return (self.exe().encode(),)
+
+    def namespaces(self) -> dict[str, int]:
+        """The one kind that there is."""
+        return {"pid": self.kernel.world.process_of(self.task()).active}
+
+    def directory(self, name: str) -> str:
+        """Both are the root."""
+        self.task()
+        return "/"
+
+    def fd_kind(self, fd: int) -> str:
+        """What its descriptor is open on."""
+        file = descriptors.file_at(self.kernel.world, self.task(), fd)
+        kinds = {"file": "file", "path": "file", "socket": "socket", "listener": "anon"}
+        if file is None:
+            return "none"
+        return "directory" if file.name.endswith("/") else kinds.get(file.kind, "anon")
+
+    def fd_path(self, fd: int) -> str:
+        """As /proc says."""
+        return descriptors.link(self.kernel.world, self.task(), fd)
+
+    def fd_flags(self, fd: int) -> int:
+        """O_CLOEXEC or nothing; -1 if it is not open."""
+        task = self.task()
+        for number, _, cloexec in self.kernel.world.tables[task.table].fds:
+            if number == fd:
+                return 0o2000000 if cloexec else 0
+        return -1
+
+    def around(self, container: str | None) -> SimulatedSurroundings:
+        """What surrounds it."""
+        return SimulatedSurroundings(self, container)
+
+    def kill(self) -> None:
+        """Send SIGKILL to its process."""
+        self.kernel.kill(self.task().process, signals.SIGKILL)
+
+    def steal_fd(self, fd: int) -> int:
+        """A real descriptor with the content of the target's one; its process's table (P7)."""
+        world = self.kernel.world
+        if not world.has(Trait.PIDFD_GETFD):
+            raise KernelError(errno.ENOSYS, "pidfd_getfd(2)")
+        task = self.task()
+        owner = task if world.has(Trait.PIDFD_THREAD) else world.tasks[task.process]
+        file = descriptors.file_at(world, owner, fd)
+        if file is None:
+            raise KernelError(errno.EBADF, "pidfd_getfd(2)")
+        return self._real(file.name, file.content)
+
+    # -- acting ----------------------------------------------------------------
+
+    def defer(self) -> None:
+        """Here it costs nothing to ask at once."""
+
+    def forget(self) -> None:
+        """Nothing was put off."""
+
+    def pin(self, spot: Spot) -> SimulatedPin:
+        """What *spot* names."""
+        self.task()
+        return SimulatedPin(self._path(spot))
+
+    def _path(self, spot: Spot) -> str:
+        path = spot.path.decode("utf-8", "surrogateescape")
+        if not path and not spot.empty:
+            raise Refused(errno=errno.ENOENT)
+        start = "/" if spot.dirfd == AT_FDCWD else self.fd_path(spot.dirfd)
+        if not start and not path.startswith("/"):
+            raise Refused(errno=errno.EBADF)
+        return posixpath.normpath(posixpath.join(start, path))
+
+    def act(self, act: Act, pins: Mapping[str, Any]) -> Outcome:
+        """Do *act* on the files of the simulated kernel.
+
+        Raises:
+            NotExpressible: Nobody has told what this act does here.
+        """
+        self.task()
+        special = self.kernel.acts.get(act.name)
+        if special is not None:
+            return special(self, act, pins)
+        known = _ACTS.get(act.name)
+        if known is None:
+            raise NotExpressible(
+                f"the simulated kernel cannot perform {act.name}",
+                hint="say what it does: kernel.acts[name] = lambda thread, act, pins: Outcome(0)",
+            )
+        paths = [
+            pins[name].text if name in pins else self._path(spot)
+            for name, spot in act.spots.items()
+        ]
+        with self.kernel.changed:
+            return known(self, act, *paths)
+
+    def _real(self, name: str, content: bytes) -> int:
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.seek(0)
+            fd = os.dup(file.fileno())
+        self.kernel.name(fd, name)
+        return fd
+
+    def _open(self, act: Act, path: str) -> Outcome:
+        flags, files = int(act.values.get("flags") or 0), self.kernel.files
+        if path not in files:
+            if path + "/" in files:
+                return Outcome(0, self._real(path + "/", b""))
+            if not flags & _O_CREAT:
+                return Outcome(-errno.ENOENT)
+            files[path] = b""
+        elif flags & _O_CREAT and flags & _O_EXCL:
+            return Outcome(-errno.EEXIST)
+        if flags & _O_TRUNC:
+            files[path] = b""
+        return Outcome(0, self._real(path, files[path]))
+
+    def _make_directory(self, act: Act, path: str) -> Outcome:
+        files = self.kernel.files
+        if path in files or path + "/" in files:
+            return Outcome(-errno.EEXIST)
+        files[path + "/"] = b""
+        return Outcome(0)
+
+    def _unlink(self, act: Act, path: str) -> Outcome:
+        files = self.kernel.files
+        directory = int(act.values.get("flags") or 0) & _REMOVE_DIRECTORY
+        name = path + "/" if directory else path
+        if name not in files:
+            other = path in files or path + "/" in files
+            return Outcome(
+                -errno.ENOENT if not other else -errno.ENOTDIR if directory else -errno.EISDIR
+            )
+        if directory and any(one.startswith(name) and one != name for one in files):
+            return Outcome(-errno.ENOTEMPTY)
+        del files[name]
+        return Outcome(0)
+
+    def _access(self, act: Act, path: str) -> Outcome:
+        files = self.kernel.files
+        return Outcome(0 if path in files or path + "/" in files else -errno.ENOENT)
+
+    def close(self) -> None:
+        """Free it."""
+        self.closed = True
+
+
+_ACTS: Final[Mapping[str, Callable[..., Outcome]]] = {
+    "openat": SimulatedThread._open,
+    "mkdirat": SimulatedThread._make_directory,
+    "unlinkat": SimulatedThread._unlink,
+    "faccessat2": SimulatedThread._access,
+}

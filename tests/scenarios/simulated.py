@@ -1,0 +1,438 @@
+"""The stage of scenarios on the simulated kernel."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tests.scenarios.language import Answer, Rules, Seen
+from unotify.abi.arch import Arch
+from unotify.abi.seccomp import Action, FilterFlag
+from unotify.abi.tables import number
+from unotify.bpf import compile_filter
+from unotify.bpf.instructions import Instruction, Program
+from unotify.testing.facility import (
+    descriptors,
+    entering,
+    installing,
+    listening,
+    memory,
+    signals,
+    stepping,
+    tasks,
+)
+from unotify.testing.facility.state import CallData, Process, Task, World
+from unotify.testing.facility.traits import LATEST, VERSIONS, Trait
+
+__all__ = ["SimulatedStage"]
+
+_RET, _ALLOW = 0x06, 0x7FFF0000
+_FULL = (1 << 64) - 1
+
+
+def name_of(result: int) -> str:
+    """The name of a negative errno, or "" for a success."""
+    return "" if result >= 0 else errno.errorcode[-result]
+
+
+def value_of(result: int) -> int | str:
+    """The same for what returns numbers."""
+    return result if result >= 0 else errno.errorcode[-result]
+
+
+def libc(result: int) -> Answer:
+    """What libc makes of a result."""
+    if -4095 <= result < 0:
+        return Answer(-1, errno.errorcode.get(-result, str(-result)))
+    return Answer(result)
+
+
+class SimulatedStage:
+    """A simulated kernel."""
+
+    real = False
+
+    def __init__(self, traits: Iterable[Trait] = VERSIONS[LATEST]) -> None:
+        self.world = World(traits)
+        self.world.disk["/bin/true"] = b""
+        self.world.disk["/etc/hostname"] = b"here\n"
+        self.world.disk["/etc/passwd"] = b"root\n"
+        self.supervisor = tasks.boot(self.world, comm="supervisor")
+        self.file = descriptors.new_file(self.world, "file", "/etc/hostname")
+        self.file.content = self.world.disk["/etc/hostname"]
+        self.source = descriptors.install(self.world, self.supervisor, self.file.key)
+
+    def settle(self) -> None:
+        """Let all go on that can."""
+        stepping.settle(self.world)
+
+    def worker(self) -> SimulatedWorker:
+        """A new process."""
+        return SimulatedWorker(self, tasks.fork(self.world, self.supervisor))
+
+    def take(self, worker: SimulatedWorker, fd: int) -> SimulatedListener:
+        """As pidfd_getfd(2) does it."""
+        file = descriptors.file_at(self.world, worker.task(), fd)
+        assert file is not None
+        own = descriptors.install(self.world, self.supervisor, file.key, cloexec=True)
+        worker.close(fd)
+        return SimulatedListener(self, own)
+
+    def supervised(self, *names: str, flags: int = 0) -> tuple[SimulatedWorker, SimulatedListener]:
+        """A worker whose calls are notified."""
+        worker = self.worker()
+        fd = worker.install(
+            dict.fromkeys(names, int(Action.USER_NOTIF)), flags | FilterFlag.NEW_LISTENER
+        )
+        assert isinstance(fd, int), fd
+        return worker, self.take(worker, fd)
+
+    def nr(self, name: str, *, compat: bool = False) -> int:
+        """A call's number."""
+        found = number(name, Arch.I386 if compat else Arch.X86_64)
+        assert found is not None
+        return found
+
+    def open_pidfd(self, tid: int, flags: int = 0) -> str:
+        """pidfd_open(2)."""
+        return name_of(tasks.open_pidfd(self.world, self.supervisor, tid, flags))
+
+    def audit(self, *, compat: bool = False) -> int:
+        """The number of the architecture."""
+        return (Arch.I386 if compat else Arch.X86_64).audit
+
+    def offset(self) -> int:
+        """Of the file."""
+        return self.file.offset
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+    def helper(self) -> Task:
+        """Another thread of the supervisor's."""
+        return tasks.new_thread(self.world, self.supervisor)
+
+
+class SimulatedLater:
+    """An ioctl that sleeps."""
+
+    def __init__(self, stage: SimulatedStage, task: Task) -> None:
+        self.stage, self.task = stage, task
+
+    def sleeps(self) -> None:
+        """It does."""
+        self.stage.settle()
+        assert self.task.doing
+
+    def result(self) -> Any:
+        """What came."""
+        self.stage.settle()
+        assert self.task.result is not None, "it sleeps"
+        return seen(self.task) if self.task.received else name_of(self.task.result)
+
+
+def seen(task: Task) -> Seen:
+    """What a thread has received."""
+    assert task.received is not None
+    id, pid, flags, nr, arch, args, ip = task.received
+    return Seen(id, pid, flags, nr, arch, ip, args)
+
+
+class SimulatedListener:
+    """The supervisor's end."""
+
+    def __init__(self, stage: SimulatedStage, fd: int) -> None:
+        self.stage, self.world, self.fd = stage, stage.world, fd
+        self.task = stage.supervisor
+        self.arrivals = 0
+
+    def receive(self) -> Seen:
+        """The oldest."""
+        assert "IN" in self.poll(), "nothing pends"
+        found = self.recv()
+        assert isinstance(found, Seen)
+        return found
+
+    def recv(self, buffer: str = "clean") -> Seen | str:
+        """RECV that does not sleep."""
+        listening.begin_receive(self.world, self.task, self.fd, listening.Buffer(buffer))
+        self.stage.settle()
+        assert self.task.result is not None, "RECV sleeps"
+        return name_of(self.task.result) or seen(self.task)
+
+    def recv_later(self) -> SimulatedLater:
+        """RECV that sleeps."""
+        task = self.stage.helper()
+        listening.begin_receive(self.world, task, self.fd)
+        return SimulatedLater(self.stage, task)
+
+    def send(self, id: int, value: int = 0, error: int = 0, flags: int = 0) -> str:
+        """SEND."""
+        done = listening.send(self.world, self.task, self.fd, id, value, error, flags)
+        self.stage.settle()
+        return name_of(done)
+
+    def send_nothing(self) -> str:
+        """SEND of a bad pointer."""
+        return name_of(listening.send(self.world, self.task, self.fd, 0, readable=False))
+
+    def valid(self, id: int, *, old: bool = False) -> str:
+        """ID_VALID."""
+        number = 0x80082102 if old else 0x40082102
+        if listening.ioctl_number(self.world, number) != "valid":
+            return "EINVAL"
+        return name_of(listening.is_valid(self.world, self.task, self.fd, id))
+
+    def addfd(self, id: int, *, source: str = "file", **options: Any) -> int | str:
+        """ADDFD."""
+        world, task = self.world, self.task
+        made = -1
+        if source == "path":
+            path = descriptors.new_file(world, "path", "/etc/hostname")
+            made = descriptors.install(world, task, path.key)
+        fd = {"file": self.stage.source, "path": made, "closed": 999, "listener": self.fd}[source]
+        listening.begin_give(world, task, self.fd, id, fd, **options)
+        self.stage.settle()
+        assert task.result is not None
+        if made >= 0:
+            descriptors.close(world, task, made)
+        return value_of(task.result)
+
+    def set_flags(self, flags: int) -> str:
+        """SET_FLAGS."""
+        return name_of(listening.set_flags(self.world, self.task, self.fd, flags))
+
+    def other(self, number: int) -> str:
+        """An ioctl on zeros."""
+        which = listening.ioctl_number(self.world, number)
+        if not which:
+            return "EINVAL"
+        if which == "addfd":
+            size = number >> 16 & 0x3FFF
+            found = self.addfd(0, size=size)
+            return found if isinstance(found, str) else ""
+        return self.valid(0) if which == "valid" else ""
+
+    def plain(self, operation: str) -> str:
+        """No ioctl."""
+        return name_of(descriptors.listener_operation(self.world, self.task, self.fd, operation))
+
+    def link(self) -> str:
+        """As /proc says."""
+        return descriptors.link(self.world, self.task, self.fd)
+
+    def cloexec(self) -> bool:
+        """The flag of the descriptor."""
+        return {fd: flag for fd, _, flag in self.world.tables[self.task.table].fds}[self.fd]
+
+    def poll(self) -> set[str]:
+        """The bits."""
+        self.stage.settle()
+        bits = listening.poll(self.world, self.task, self.fd)
+        assert bits >= 0
+        return {name for name, bit in (("IN", 1), ("OUT", 4), ("HUP", 16)) if bits & bit}
+
+    def edges(self) -> int:
+        """Events since the last look."""
+        file = descriptors.file_at(self.world, self.task, self.fd)
+        assert file is not None
+        filter = self.world.filters[file.filter]
+        found = listening.edge(self.world, filter, self.arrivals)
+        self.arrivals = filter.arrivals
+        return int(found)
+
+    def until(self, *bits: str) -> None:
+        """They are so at once."""
+        assert set(bits) == self.poll()
+
+    def copy(self) -> SimulatedListener:
+        """dup(2)."""
+        return SimulatedListener(self.stage, descriptors.copy(self.world, self.task, self.fd))
+
+    def close(self) -> None:
+        """Close it."""
+        descriptors.close(self.world, self.task, self.fd)
+        self.stage.settle()
+
+
+class SimulatedWorker:
+    """A process that does as it is told."""
+
+    def __init__(self, stage: SimulatedStage, main: Task) -> None:
+        self.stage, self.world = stage, stage.world
+        self.pid = main.tid
+        self._status: int | None = None
+        self._tids = {"": main.tid}
+
+    def task(self, thread: str = "") -> Task:
+        """A thread."""
+        return self.world.tasks[self._tids[thread]]
+
+    @property
+    def process(self) -> Process:
+        """The process."""
+        return self.world.processes[self.pid]
+
+    def install(self, rules: Rules, flags: int = 0, *, thread: str = "") -> int | str:
+        """seccomp(2)."""
+        program = code_of(rules)
+        return value_of(installing.add_filter(self.world, self.task(thread), program, int(flags)))
+
+    def repeat(self, length: int, flags: int = 0) -> int | str:
+        """A long filter."""
+        program = [Instruction(_RET, 0, 0, _ALLOW)] * length
+        return value_of(installing.add_filter(self.world, self.task(), program, int(flags)))
+
+    def strict(self, call: str = "") -> str:
+        """Strict mode."""
+        found = name_of(installing.set_strict(self.world, self.task()))
+        if call:
+            self.call(call)
+        return found
+
+    def no_new_privs(self, *, thread: str = "") -> bool:
+        """The bit."""
+        return self.task(thread).no_new_privs
+
+    def set_no_new_privs(self) -> None:
+        """Set it."""
+        self.task().no_new_privs = True
+
+    def drop(self) -> None:
+        """Become an ordinary user."""
+        task = self.task()
+        task.privileged, task.uid, task.gid = False, 65534, 65534
+
+    def filters(self, *, thread: str = "") -> int:
+        """The length of the chain."""
+        return len(self.world.chain(self.task(thread)))
+
+    def thread(self, name: str) -> int:
+        """A new thread."""
+        self._tids[name] = tasks.new_thread(self.world, self.task()).tid
+        return self._tids[name]
+
+    def call(self, name: str | int, *args: int, thread: str = "", compat: bool = False) -> None:
+        """Begin a call."""
+        number = name if isinstance(name, int) else self.stage.nr(name, compat=compat)
+        registers = tuple(arg & _FULL for arg in args) + (0,) * (6 - len(args))
+        call = CallData(number, self.stage.audit(compat=compat), registers)
+        entering.enter(self.world, self.task(thread), call)
+        self.stage.settle()
+
+    def answer(self, *, thread: str = "") -> Answer:
+        """What it returned."""
+        self.stage.settle()
+        task = self.task(thread)
+        assert task.result is not None, f"{thread or 'the call'} has not returned"
+        return libc(task.result)
+
+    def waiting(self, *threads: str) -> None:
+        """They sleep at once."""
+        self.stage.settle()
+        for thread in threads or ("",):
+            assert entering.note_of(self.world, self.task(thread)) is not None
+
+    def text(self, data: bytes) -> int:
+        """A string in memory."""
+        return memory.put(self.world.memory_of(self.task()), data + b"\0")
+
+    def poke(self, address: int, data: bytes, *, thread: str = "") -> None:
+        """A store."""
+        memory.poke(self.world.memory_of(self.task()), address, data + b"\0")
+
+    def close(self, fd: int) -> str:
+        """Close it."""
+        return name_of(descriptors.close(self.world, self.task(), fd))
+
+    def fds(self) -> dict[int, str]:
+        """Its descriptors."""
+        fds = self.world.tables[self.task().table].fds
+        return {fd: descriptors.link(self.world, self.task(), fd) for fd, _, _ in fds}
+
+    def limit(self, files: int) -> None:
+        """RLIMIT_NOFILE."""
+        self.process.limit = files
+
+    def handle(self, signal: int, *, restart: bool) -> None:
+        """Catch."""
+        signals.set_action(self.process, signal, "restart" if restart else "handle")
+
+    def ignore(self, signal: int) -> None:
+        """Ignore."""
+        signals.set_action(self.process, signal, "ignore")
+
+    def handled(self) -> list[int]:
+        """Caught."""
+        return list(self.task().handled)
+
+    def kill(self, signal: int, *, thread: str = "") -> None:
+        """Send."""
+        tid = self._tids[thread] if thread else 0
+        signals.send_signal(self.world, self.process, signal, tid=tid)
+        self.stage.settle()
+
+    def state(self, *, thread: str = "") -> str:
+        """A letter."""
+        self.stage.settle()
+        return entering.sleep_state(self.world, self.task(thread))
+
+    def becomes(self, state: str, *, thread: str = "") -> None:
+        """It is so at once."""
+        assert state == self.state(thread=thread)
+
+    def unshare_pids(self) -> None:
+        """unshare(CLONE_NEWPID)."""
+        tasks.new_space(self.world, self.task())
+
+    def global_pid(self) -> int:
+        """As the first namespace has it."""
+        return self.pid
+
+    def fork(self) -> SimulatedWorker:
+        """A new process."""
+        return SimulatedWorker(self.stage, tasks.fork(self.world, self.task()))
+
+    def end_thread(self, thread: str) -> None:
+        """A thread ends."""
+        tasks.die(self.world, self.task(thread))
+
+    def ended(self) -> int:
+        """wait(2)."""
+        self.stage.settle()
+        if self._status is None:
+            self._status = tasks.reap(self.world, self.pid)
+        assert self._status is not None, "it lives"
+        return self._status
+
+    def exit(self, code: int = 0) -> None:
+        """exit_group(2)."""
+        tasks.end_process(self.world, self.process, code)
+        self.stage.settle()
+
+    def program(self) -> int:
+        """A path."""
+        return self.text(b"/bin/true")
+
+
+def code_of(rules: Rules) -> Sequence[Instruction] | None:
+    """The instructions of a filter."""
+    if isinstance(rules, int):
+        return (Instruction(_RET, 0, 0, rules),)
+    if isinstance(rules, Mapping):
+        return program_of(rules).instructions
+    return rules
+
+
+def program_of(rules: Mapping[str, int]) -> Program:
+    """A filter: an action for each call on both ABIs, and ALLOW for the others."""
+    tables = {
+        arch: {
+            found: action
+            for name, action in rules.items()
+            if (found := number(name, arch)) is not None
+        }
+        for arch in (Arch.X86_64, Arch.I386)
+    }
+    return compile_filter(tables, default=Action.ALLOW)
