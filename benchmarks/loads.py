@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks.rounds import NotHere
 from benchmarks.users import User
 
-__all__ = ["GIT", "LOADS", "Load"]
+__all__ = ["GIT", "LOADS", "Load", "give"]
 
 Load = Callable[[User], list[str]]
 """Makes what the program needs in the user's home; returns its command line."""
@@ -57,7 +57,7 @@ def make(user: User) -> list[str]:
     objects = " ".join(f"{name}.o" for name in names)
     rule = f"all: {objects}\n%.o: %.c\n\t@{compiler} -c -o $@ $<\n"
     (place / "Makefile").write_text(rule)
-    _give(place, user)
+    give(place, user)
     return [_program("make"), "-s", "-B", "-j2", "-C", str(place)]
 
 
@@ -76,7 +76,7 @@ def git(user: User) -> list[str]:
         directory.mkdir(parents=True)
         for name in range(TRACKED_EACH):
             (directory / f"f{name}.txt").write_text(f"{number} {name}\n")
-    _give(place, user)
+    give(place, user)
     program = [_program("git"), "-C", str(place), "-c", "user.name=n", "-c", "user.email=e@x"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"], ["status"]):
         done = user.run([*program, *words])
@@ -110,7 +110,8 @@ def _directory(name: str) -> str:
     return name
 
 
-def _give(place: Path, user: User) -> None:
+def give(place: Path, user: User) -> None:
+    """Make *user* the owner of all that is in *place*."""
     owner = user.options.get("user")
     if owner is not None:
         for path in [place, *place.rglob("*")]:
