@@ -236,6 +236,59 @@ def test_rings_are_not_there(tmp_path: Path) -> None:
     assert played(*python(textwrap.dedent(code))) == "-1 ENOSYS\n"
 
 
+def test_hidden_from_its_own_user(tmp_path: Path) -> None:
+    """A program that wants no debugger (PR_SET_DUMPABLE), as gpg, is told of files as before."""
+    (tmp_path / "a").touch()
+    code = """
+        import ctypes, os
+        print(ctypes.CDLL(None).prctl(4, 0, 0, 0, 0))
+        os.chown("a", 5, 6)
+        print(os.stat("a").st_uid)
+    """
+    assert played(*python(textwrap.dedent(code)), cwd=tmp_path) == "0\n5\n"
+
+
+def test_a_nameless_file_is_kept(tmp_path: Path) -> None:
+    """A file that is made without a name, and then gets one, keeps its owner in the next run."""
+    code = """
+        import ctypes, os
+        fd = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600)
+        os.fchown(fd, 5, 6)
+        print(ctypes.CDLL(None).linkat(-100, b"/proc/self/fd/%d" % fd, -100, b"a", 0x400))
+    """
+    work = tmp_path / "work"
+    work.mkdir()
+    store = tmp_path / "store"
+    assert played(*python(textwrap.dedent(code)), store=store, cwd=work) == "0\n"
+    assert played("stat", "-c", "%u %g", "a", store=store, cwd=work) == "5 6\n"
+
+
+def test_beside_policies(tmp_path: Path) -> None:
+    """A policy's rules come first, and what they do not mention plays root."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        'version = 1\ndefault = "allow"\n'
+        '[[rule]]\ncalls = ["socket"]\ndo = { fail = "EXDEV" }\n'
+        '[[rule]]\ncalls = ["chown", "fchownat"]\nwhere = "owner == 9"\ndo = { fail = "ENODEV" }\n'
+    )
+    code = """
+        import errno, os, socket
+        for attempt in (socket.socket, lambda: os.chown("a", 9, 9), lambda: os.chown("a", 5, 6)):
+            try:
+                attempt()
+            except OSError as error:
+                print(errno.errorcode[error.errno])
+        print(os.stat("a").st_uid, os.getuid())
+    """
+    (tmp_path / "a").touch()
+    args = ["run", "--fake-root", "--policy", str(policy)]
+    done = cli(*args, "--", *python(textwrap.dedent(code)), cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("EXDEV\nENODEV\n5 0\n", "")
+    done = cli(*args[:2], "--dry-run", *args[2:], "--", "true")
+    assert done.returncode == 2
+    assert "nobody can play root" in done.stderr
+
+
 def test_as_a_policy(tmp_path: Path) -> None:
     """The example does the same by rules, with a store, beside other rules."""
     example = Path(__file__).parents[2] / "examples/policies/fake-root.toml"

@@ -97,7 +97,7 @@ def command(
         for file in files:
             add_handlers(supervisor, file)
         if fake_root is not None:
-            _play_root(supervisor, stack, fake_root)
+            _play_root(supervisor, stack, fake_root, dry_run=dry_run)
         if log is not None:
             supervisor.add_instrument(stack.enter_context(CallLog(log)))
         if dry_run:
@@ -137,10 +137,16 @@ def _supervisor(policies: tuple[str, ...], *, dry_run: bool, weights: str | None
     return supervisor
 
 
-def _play_root(supervisor: Any, stack: ExitStack, store: str) -> None:
+def _play_root(supervisor: Any, stack: ExitStack, store: str, *, dry_run: bool) -> None:
     from unotify.handlers.ownership import FakeRoot
     from unotify.kernel.hiding import hide
 
+    if dry_run:
+        raise CommandError(
+            "--dry-run lets every call go on, so nobody can play root",
+            Exit.USAGE,
+            hint="leave out --fake-root, or --dry-run",
+        )
     root = stack.enter_context(FakeRoot(store or None))
     if store:
         # What runs here is the same user's as the supervisor, which has the store open.

@@ -43,7 +43,8 @@ def _faked(call: str, given: Mapping[str, Any]) -> str | None:
         "mknod": "mode & S_IFMT == S_IFBLK or mode & S_IFMT == S_IFCHR",
         "mknodat": "mode & S_IFMT == S_IFBLK or mode & S_IFMT == S_IFCHR",
         "prctl": "option in (PR_GET_KEEPCAPS, PR_SET_KEEPCAPS, PR_CAPBSET_READ, PR_CAPBSET_DROP, "
-        "PR_GET_SECUREBITS, PR_SET_SECUREBITS, PR_CAP_AMBIENT)",
+        "PR_GET_SECUREBITS, PR_SET_SECUREBITS, PR_CAP_AMBIENT) "
+        "or option == PR_SET_DUMPABLE and arg2 == 0",
         "open": _MAY_WRITE,
         "openat": _MAY_WRITE,
     }.get(call)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
+from unotify.abi import model
 from unotify.abi.model import Role
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
@@ -33,7 +34,8 @@ class Looks:
         """Tell what a path or descriptor argument of *call* is; marks the call.
 
         The answer is of one thing, whatever is renamed meanwhile: of what was pinned, if
-        something was pinned for *argument* before, so of what an act then acts on.
+        something was pinned for *argument* before, so of what an act then acts on. Of a name
+        that is to be moved or removed it is of what the name stands for.
 
         Args:
             call: What it calls.
@@ -59,7 +61,10 @@ class Looks:
             if argument in self._pins:
                 found = self._held(argument).look(flags=flags, mask=mask)
             else:
-                found = thread.look(_spot(call, argument), flags=flags, mask=mask)
+                spot = _spot(call, argument)
+                if spot.parent:
+                    spot = spot._replace(parent=False, follow=False)
+                found = thread.look(spot, flags=flags, mask=mask)
             thread.settle()
             return found
         finally:
@@ -139,11 +144,16 @@ class Looks:
 
 
 @cache
+def _is_path(call: str, argument: str) -> bool:
+    return model.spec(call).arg(argument).role is Role.PATH
+
+
+@cache
 def _can_look(kind: type[Thread]) -> bool:
     return issubclass(kind, Looking)
 
 
 def _spot(call: Call, argument: str) -> Spot:
-    if call.spec.arg(argument).role is Role.PATH:
+    if _is_path(call.call_name, argument):
         return spot_of(call, argument)
     return Spot(b"", call.register(argument), empty=True)

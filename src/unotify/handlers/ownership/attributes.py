@@ -22,7 +22,7 @@ from unotify.handlers.ownership import acl, identities
 from unotify.handlers.ownership.identities import Identity, denied
 from unotify.handlers.ownership.owners import remember, touch
 from unotify.handlers.ownership.remembered import CAPABILITY, Remembered
-from unotify.handlers.ownership.world import Known, World, argument_of
+from unotify.handlers.ownership.world import Known, World, argument_of, going_on
 from unotify.protocol import Fail, Reply, Return
 
 __all__ = ["CALLS", "is_remembered"]
@@ -108,6 +108,8 @@ def _require(who: Identity, known: Known, name: str) -> None:
 def _get(world: World, call: Call) -> Reply:
     require_sane(call, act_of(call.call_name) or "")
     call.caller.require_quiet()
+    if world.lets_go(call, argument_of(call)):
+        return going_on(call)
     act, name = _name(call)
     if not is_remembered(name):
         return _perform(call)
@@ -134,6 +136,8 @@ def _list(world: World, call: Call) -> Reply:
     target = call.caller
     target.require_quiet()
     argument = argument_of(call)
+    if world.lets_go(call, argument):
+        return going_on(call)
     known = world.pinned(call, argument)
     found = {} if known.found is None else known.found.attributes
     if not found:

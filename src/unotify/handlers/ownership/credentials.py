@@ -231,6 +231,7 @@ def _cap_set(world: World, call: Call) -> Reply:
 
 
 class _Option(IntEnum):
+    SET_DUMPABLE = 4
     GET_KEEPCAPS = 7
     SET_KEEPCAPS = 8
     CAPBSET_READ = 23
@@ -248,6 +249,10 @@ def _prctl(world: World, call: Call) -> Reply:
     who = world.identity(target)
     option, value = call.register("option"), call.register("arg2")
     match option:
+        case _Option.SET_DUMPABLE:
+            # Who hides from its own user hides from the supervisor, which then could not tell it
+            # of any file.
+            return Return(0)
         case _Option.GET_KEEPCAPS:
             return Return(int(who.keeps))
         case _Option.GET_SECUREBITS:
@@ -284,12 +289,14 @@ def _capability(number: int) -> int:
 
 def _about_capabilities() -> Condition:
     option: Any = call_class("prctl").option  # type: ignore[attr-defined]
-    condition: Condition = option.in_(list(_Option))
+    hides: Condition = (option == _Option.SET_DUMPABLE) & (call_class("prctl").arg2 == 0)  # type: ignore[attr-defined]
+    others = [number for number in _Option if number != _Option.SET_DUMPABLE]
+    condition: Condition = option.in_(others) | hides
     return condition
 
 
 PRCTL: Final = _about_capabilities()
-"""Which prctl(2) is about capabilities."""
+"""Which prctl(2) is about capabilities, or hides a process from its own user."""
 
 
 def _calls() -> dict[str, Callable[[World, Call], Reply]]:

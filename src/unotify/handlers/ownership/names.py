@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -22,13 +23,15 @@ from unotify.calls.acts import plan
 from unotify.calls.checks import require_sane
 from unotify.calls.stats import Stat
 from unotify.handlers.ownership.store import inode_of
-from unotify.handlers.ownership.world import World
+from unotify.handlers.ownership.world import World, going_on
 from unotify.protocol import Fail, Reply, Return
 
 __all__ = ["CALLS", "GUARDING"]
 
 
 def _remove(world: World, call: Call) -> Reply:
+    if world.lets_go(call, "path"):
+        return going_on(call)
     require_sane(call, "unlinkat")
     target = call.caller
     target.pin_argument(call, "path")
@@ -51,6 +54,9 @@ def _bury(world: World, call: Call) -> None:
 
 
 def _rename(world: World, call: Call) -> Reply:
+    # What is moved keeps what is remembered of it; only what it replaces may end.
+    if world.lets_go(call, "newpath"):
+        return going_on(call)
     require_sane(call, "renameat2")
     target = call.caller
     target.pin_argument(call, "oldpath")
@@ -79,6 +85,12 @@ def _link(world: World, call: Call) -> Reply:
     if guarded:
         return Fail(errno.EPERM)
     done: Reply = call.perform()
+    if isinstance(done, Return) and target.pin_argument(call, "oldpath"):
+        # A file that had no name yet (O_TMPFILE) is remembered for good from now on.
+        known = world.seen(call, target.look_at("oldpath"), "oldpath")
+        if known.found is not None:
+            handle = partial(target.handle_of, "oldpath")
+            world.store.change(known.inode, lambda found: found, handle)
     return done
 
 

@@ -26,7 +26,7 @@ from unotify.handlers.ownership.remembered import (
     usable,
 )
 from unotify.handlers.ownership.store import inode_of
-from unotify.handlers.ownership.world import Known, World, argument_of
+from unotify.handlers.ownership.world import Known, World, argument_of, going_on
 from unotify.kernel.nodes import remove
 from unotify.protocol import Fail, Reply, Return
 
@@ -127,8 +127,10 @@ def _require_chown(who: Identity, known: Known, uid: int | None, gid: int | None
 def _chmod(world: World, call: Call) -> Reply:
     require_sane(call, act_of(call.call_name) or "")
     argument = argument_of(call)
-    known = world.pinned(call, argument)
     target = call.caller
+    if _is_plain(world, call, argument):
+        return going_on(call)
+    known = world.pinned(call, argument)
     if world.is_store(target.look_at(argument)):
         return Fail(errno.EPERM)
     who = world.identity(target)
@@ -154,6 +156,21 @@ def _chmod(world: World, call: Call) -> Reply:
 
     remember(world, call, known, argument, change)
     return Return(0)
+
+
+def _is_plain(world: World, call: Call, argument: str) -> bool:
+    """Whether the file itself can say what it is set to, and nothing is remembered of it."""
+    mode = call.register("mode") & 0o7777
+    if usable(mode, directory=False) != mode or world.guarded is not None:
+        return False
+    known = world.seen(call, call.caller.look(call, argument), argument)
+    told = known.told
+    return (
+        known.found is None
+        and known.unclaimed
+        and usable(mode, directory=told.is_directory) == mode
+        and not known.real.attributes & _FIXED
+    )
 
 
 def _mknod(world: World, call: Call) -> Reply:

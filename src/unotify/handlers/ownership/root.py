@@ -1,7 +1,8 @@
 """Fake root as handlers of a supervisor: which calls they want, and under which condition.
 
 What the filter can decide by registers it does: of all opens only those are notified that might
-write to the store, of mknod(2) only device nodes, of prctl(2) only what is about capabilities.
+write to the store, of mknod(2) only device nodes, of prctl(2) only what is about capabilities and
+hiding.
 """
 
 from __future__ import annotations

@@ -79,6 +79,11 @@ class Store:
                 return orphan[1]
         return None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered, not even of files without a name."""
+        return not self._found and not self._orphans
+
     def __len__(self) -> int:
         return len(self._found)
 

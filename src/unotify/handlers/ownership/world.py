@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from functools import partial
 from typing import Any, NamedTuple
 
 from unotify.calls import Call
@@ -14,8 +15,18 @@ from unotify.handlers.ownership.journal import Inode
 from unotify.handlers.ownership.processes import Processes
 from unotify.handlers.ownership.remembered import Remembered, shown
 from unotify.handlers.ownership.store import Store, inode_of
+from unotify.protocol import Continue
 
-__all__ = ["Known", "World", "argument_of"]
+__all__ = ["Known", "World", "argument_of", "going_on"]
+
+
+def going_on(call: Call) -> Continue:
+    """Let *call* go on, whatever its memory says by then."""
+    if not call.exchange.memory_read:
+        return Continue()
+    # It gains nothing by a race: it acts with its own rights on its own files, and the worst is
+    # that something is remembered of a file that has gone, which no other file is taken for.
+    return Continue.racy(because="nothing is remembered of the file, and nothing is protected")
 
 
 def argument_of(call: Call) -> str:
@@ -44,6 +55,13 @@ class Known(NamedTuple):
     def belongs_to(self, who: Identity) -> bool:
         """Whether *who* counts as its owner, or may do what only that one may."""
         return self.unclaimed or self.told.uid == who.uids.fs or who.has(FOWNER)
+
+
+def _handle(call: Call, key: str) -> bytes:
+    target = call.caller
+    if key in ("path", "fd"):
+        target.pin_argument(call, key)
+    return bytes(target.handle_of(key))
 
 
 class World:
@@ -84,14 +102,8 @@ class World:
         target = call.caller
         real = Stat.of_statx(raw)
         inode = inode_of(real)
-
-        def handle() -> bytes:
-            if key in ("path", "fd"):
-                target.pin_argument(call, key)
-            return bytes(target.handle_of(key))
-
-        found = self.store.find(inode, handle)
-        own = self.own(target)
+        found = self.store.find(inode, partial(_handle, call, key))
+        own = self._own or self.own(target)
         unclaimed = real.uid == own[0] and (found is None or found.uid is None)
         return Known(inode, real, found, shown(real, found, own), unclaimed)
 
@@ -105,6 +117,25 @@ class World:
         if not target.pin_argument(call, argument):
             raise Refused("there is nothing of that name", errno=errno.ENOENT)
         return self.seen(call, target.look_at(argument), argument)
+
+    def lets_go(self, call: Call, *arguments: str) -> bool:
+        """Whether nothing is remembered of what *arguments* name, so that *call* may go on.
+
+        Never if there is a store to be guarded.
+        """
+        if self.guarded is not None:
+            return False
+        if self.store.is_empty:
+            return True
+        target = call.caller
+        for argument in arguments:
+            try:
+                known = self.seen(call, target.look(call, argument), argument)
+            except Refused:
+                continue  # the kernel says the same
+            if known.found is not None:
+                return False
+        return True
 
     def is_store(self, raw: bytes) -> bool:
         """Whether *raw* tells of the file of the store."""
