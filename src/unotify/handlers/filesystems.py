@@ -32,7 +32,7 @@ from unotify.kernel.attaching import inside
 from unotify.kernel.locking import locked
 from unotify.kernel.mounting import Mount, device_path, needs_device, open_context
 
-__all__ = ["ATTRIBUTES", "Rules", "attributes_of", "make", "own_namespaces", "source_device"]
+__all__ = ["ATTRIBUTES", "LAYERS", "Made", "Rules", "attributes_of", "finish", "make", "rules_of"]
 
 _log = logging.getLogger("unotify")
 
@@ -67,7 +67,8 @@ _OWNED: Final = frozenset(("tmpfs", "ramfs"))
 _OF_MOUNTER: Final = frozenset(
     ("proc", "sysfs", "mqueue", "cgroup2", "cgroup", "nfs", "nfs4", "cifs")
 )
-_LAYERS: Final = ("lowerdir", "upperdir", "workdir")
+LAYERS: Final = ("lowerdir", "lowerdir+", "upperdir", "workdir")
+"""Options of an overlay that are paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,19 @@ def source_device(caller: Any, spot: Spot, rules: Rules) -> int:
     return status.st_rdev
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file system that was made for a target.
+
+    Attributes:
+        mount: It, which nobody sees yet.
+        owned: Whether it has owners of its own.
+    """
+
+    mount: Mount
+    owned: bool
+
+
 def make(
     caller: Any,
     fstype: str,
@@ -145,9 +159,8 @@ def make(
     rules: Rules,
     *,
     flags: int = 0,
-    stack: ExitStack,
-) -> Mount:
-    """Make a mount of a new file system, which nobody sees yet.
+) -> Made:
+    """Make a mount of a new file system, which nobody sees yet; `finish` makes it the target's.
 
     Args:
         caller: The target; a `unotify.Target`.
@@ -156,7 +169,6 @@ def make(
         options: Which were not looked at yet.
         rules: What it may have.
         flags: Of mount(2).
-        stack: Keeps what is needed.
 
     Raises:
         TargetError: It may not have that, or it is not there.
@@ -164,24 +176,41 @@ def make(
     """
     for option in options:
         rules.file_systems.require(fstype, option)
-    abroad = not caller.around.shares("user")
     if fstype == "tmpfs" and rules.size is not None:
         options = without_more_than(options, parse_size(rules.size))
-    if fstype == "proc" and not abroad:
+    if fstype == "proc" and caller.around.shares("user"):
         # Its settings are the host's, and root of the container is root to them.
         options = [Option("subset", "pid"), *(o for o in options if o.key != "subset")]
     options = [*options_of(flags), *options]
-    attributes = attributes_of(flags) | rules.forced
     device = None
     if needs_device(fstype):
         if source is None:
             raise Refused("no device is named", errno=errno.EINVAL)
         device = source_device(caller, source, rules)
-    others = {}
-    if fstype in _OF_MOUNTER:
-        others = own_namespaces(caller, stack, "net", "ipc", "cgroup")
+    with ExitStack() as stack:
+        made = _make(
+            caller, fstype, source, device, options, stack, attributes_of(flags) | rules.forced
+        )
+    return Made(made, device is not None or fstype in _OWNED)
+
+
+def _make(
+    caller: Any,
+    fstype: str,
+    source: Spot | None,
+    device: int | None,
+    options: Sequence[Option],
+    stack: ExitStack,
+    attributes: int,
+) -> Mount:
+    kinds = ("net", "ipc", "cgroup") if fstype in _OF_MOUNTER else ()
+    others = own_namespaces(caller, stack, *kinds)
     pids = own_namespaces(caller, stack, "pid") if fstype == "proc" else {}
     layers = _layers(caller, options) if fstype == "overlay" else []
+    path = "" if device is None else stack.enter_context(device_path(device))
+    # Layers have to be of the namespace that the overlay is made in.
+    within = own_namespaces(caller, stack, "mnt").get("mnt", -1) if layers else -1
+    said: list[str] = []
 
     def create() -> Mount:
         with open_context(fstype) as context:
@@ -195,33 +224,38 @@ def make(
                 for key, fd in layers:
                     context.set_descriptor(key, fd)
                 for option in options:
-                    if not (layers and option.key in _LAYERS):
+                    if not (layers and option.key in LAYERS):
                         context.set(option.key, option.value)
                 context.create()
                 return context.mount(attributes)
             finally:
                 said.extend(context.messages())
 
-    path = "" if device is None else stack.enter_context(device_path(device))
-    # Layers have to be of the namespace that the overlay is made in.
-    within = own_namespaces(caller, stack, "mnt").get("mnt", -1) if layers else -1
-    said: list[str] = []
     if not caller.is_waiting():
         raise Refused("it has given up", errno=errno.EINTR)
     try:
-        made = inside(within, create, others=others) if layers or others else create()
+        return inside(within, create, others=others) if layers or others else create()
     finally:
         for line in said:
             _log.info("%s: %s", fstype, line)
-    mount = stack.enter_context(made)
-    if abroad:
-        namespace = caller.open_namespace("user")
-        stack.callback(os.close, namespace)
-        if device is not None or fstype in _OWNED:
-            _map_ids(mount, rules, namespace)
+
+
+def finish(caller: Any, made: Made, rules: Rules) -> Mount:
+    """Make what was made the target's: with its ids, and with attributes that it cannot take off.
+
+    Raises:
+        KernelError: EINVAL: the file system cannot have the ids of the target.
+    """
+    if caller.around.shares("user"):
+        return made.mount
+    namespace = caller.open_namespace("user")
+    try:
+        if made.owned:
+            _map_ids(made.mount, rules, namespace)
         # Who may mount could take off what is forced.
-        mount = stack.enter_context(locked(mount, namespace))
-    return mount
+        return locked(made.mount, namespace)
+    finally:
+        os.close(namespace)
 
 
 def _map_ids(mount: Mount, rules: Rules, namespace: int) -> None:
@@ -236,10 +270,14 @@ def _layers(caller: Any, options: Iterable[Option]) -> list[tuple[str, int]]:
     """The directories of an overlay, as the caller finds them, by the key that each is set with."""
     found: list[tuple[str, int]] = []
     for option in options:
-        if option.key not in _LAYERS:
+        if option.key not in LAYERS:
             continue
-        lower = option.key == "lowerdir"
-        paths = _split(option.value or "") if lower else [_plain(option.value or "")]
+        lower = option.key.startswith("lowerdir")
+        value = option.value or ""
+        if option.key == "lowerdir":
+            paths = _split(value)
+        else:
+            paths = [value if lower else _plain(value)]
         for path in paths:
             name = f"{option.key} {len(found)}"
             held = find_there(caller, name, Spot(os.fsencode(path)))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any, Final
 
 from unotify.abi.capabilities import Capability
@@ -20,7 +19,8 @@ from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
 from unotify.errors import PathTooLong, Refused
 from unotify.handlers.answers import find_there, passing_errors, put
-from unotify.handlers.filesystems import Rules, attributes_of, make, rules_of
+from unotify.handlers.contexts import Mounting
+from unotify.handlers.filesystems import Rules, attributes_of, finish, make, rules_of
 from unotify.handlers.options import parse_options
 from unotify.kernel.attaching import change, copy
 from unotify.protocol import Continue, Fail, Reply, Return
@@ -55,7 +55,7 @@ def emulate_mount(
     capable: bool = True,
     others: str = "kernel",
 ) -> Reply | None:
-    """Mount a file system for a target that may not; for mount(2).
+    """Mount a file system for a target that may not; for mount(2) and the mount API.
 
     Args:
         call: The call.
@@ -79,10 +79,6 @@ def emulate_mount(
         TargetError: As mount(2); EPERM for what may not be.
         KernelError: The supervisor lacks the rights for it.
     """
-    flags = _flags(call)
-    is_bind = bool(flags & MountFlags.MS_BIND)
-    if not binds if is_bind else flags & _CHANGES:
-        return None
     rules = rules_of(
         {
             "file_systems": file_systems,
@@ -92,6 +88,18 @@ def emulate_mount(
             "ids": ids,
         }
     )
+    if call.call_name != "mount":
+        return Mounting(
+            call,
+            rules,
+            allowed=may_mount(call.caller, capable=capable),
+            binds=binds,
+            otherwise=lambda: not_ours(call.caller, others),
+        ).answer()
+    flags = _flags(call)
+    is_bind = bool(flags & MountFlags.MS_BIND)
+    if not binds if is_bind else flags & _CHANGES:
+        return None
     if is_bind:
         return _bind(call, flags, rules, capable=capable, others=others)
     fstype = _text(call, "fstype")
@@ -145,10 +153,9 @@ def _mount(call: Call, fstype: str, flags: int, rules: Rules, *, capable: bool) 
     if flags & MountFlags.MS_NOUSER:
         return Fail(errno.EINVAL)
     with passing_errors():
-        stack = ExitStack()
-        caller.afterwards(lambda taken: stack.close())
-        mount = make(caller, fstype, source, parse_options(data), rules, flags=flags, stack=stack)
-        put(caller, mount, place)
+        made = make(caller, fstype, source, parse_options(data), rules, flags=flags)
+        with made.mount, finish(caller, made, rules) as mount:
+            put(caller, mount, place)
     return Return(0)
 
 

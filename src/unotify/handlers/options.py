@@ -21,7 +21,7 @@ _ALWAYS: Final = frozenset(("ro", "rw", "sync", "async", "dirsync", "lazytime", 
 _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     "tmpfs": frozenset(("size=*", "nr_blocks=*", "nr_inodes=*", "mode=*", "uid=*", "gid=*")),
     "proc": frozenset(("hidepid=*", "gid=*", "subset=*")),
-    "overlay": frozenset(("lowerdir=*", "upperdir=*", "workdir=*", "volatile")),
+    "overlay": frozenset(("lowerdir=*", "lowerdir+=*", "upperdir=*", "workdir=*", "volatile")),
     "ext4": frozenset(("noload", "norecovery")),
     "xfs": frozenset(("norecovery", "nouuid")),
 }

@@ -16,6 +16,10 @@ __all__ = ["HANDLED"]
 _NUMBERS: Final = r"(\*|\d{1,8}(-\d{1,8})?)"
 _DEVICE: Final = rf"[cb]:{_NUMBERS}:{_NUMBERS}"
 
+_MOUNT_API: Final = (
+    *("fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"),
+    "open_tree_attr",
+)
 _NEW: Final = (
     "not flags & (MS_REMOUNT | MS_BIND | MS_MOVE | MS_SHARED | MS_PRIVATE | MS_SLAVE | "
     "MS_UNBINDABLE)"
@@ -24,7 +28,14 @@ _NEW: Final = (
 _OLD_NEW: Final = (
     "flags & 0xFFFF0000 == 0xC0ED0000 and not flags & (MS_REMOUNT | MS_BIND | MS_MOVE)"
 )
-_MOUNTS: Final = f"{_NEW} or {_OLD_NEW} or flags & MS_BIND"
+
+
+def _concerned(call: str, *, binds: bool) -> str | None:
+    if call == "mount":
+        return f"{_NEW} or {_OLD_NEW} or flags & MS_BIND" if binds else f"{_NEW} or {_OLD_NEW}"
+    if call in ("open_tree", "open_tree_attr"):
+        return "flags & OPEN_TREE_CLONE" if binds else "False"
+    return None
 
 
 def _backwards(devices: object) -> str | None:
@@ -108,9 +119,9 @@ HANDLED: Final[tuple[Action, ...]] = (
             ),
         },
         one_of=("file-systems", "binds"),
-        refuses=only("mount"),
+        refuses=only("mount", *_MOUNT_API),
         together=lambda given: _backwards(given.get("devices")),
-        concerns=lambda call, given: _MOUNTS if given.get("binds") else f"{_NEW} or {_OLD_NEW}",
+        concerns=lambda call, given: _concerned(call, binds=bool(given.get("binds"))),
     ),
     Action(
         "emulate-umount",

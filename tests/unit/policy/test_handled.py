@@ -74,6 +74,14 @@ def test_mounts(flags: int, new: bool, binds: bool) -> None:
     assert notified('["mount"]', BINDS, "mount", 0, 0, 0, flags) is binds
 
 
+def test_copies_of_mounts() -> None:
+    """An open_tree that copies is passed on if binds are asked for; one that only opens, never."""
+    for call in ("open_tree", "open_tree_attr"):
+        for flags, asked in ((0, False), (0x1000, False), (1, True), (0x80001, True)):
+            assert notified(f'["{call}"]', BINDS, call, 0, 0, flags) is asked
+            assert notified(f'["{call}"]', NEW, call, 0, 0, flags) is False
+
+
 @pytest.mark.parametrize(
     "given",
     [
