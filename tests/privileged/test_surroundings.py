@@ -34,7 +34,9 @@ say(os.read(reading, 100).decode())
 """
 
 
-def asked(question: Callable[[Any], Any], flags: int, container: str | None = None) -> list[Any]:
+def asked(
+    question: Callable[[Any], Any], flags: int, container: str | None = None, code: str = CHILD
+) -> list[Any]:
     """What *question* finds out about the child of a program that has unshared *flags*."""
     found: list[Any] = []
 
@@ -50,7 +52,7 @@ def asked(question: Callable[[Any], Any], flags: int, container: str | None = No
 
     with Supervisor() as supervisor:
         supervisor.on("getppid")(answer)
-        attempt(supervisor, CHILD, flags)
+        attempt(supervisor, code, flags)
     return found
 
 
@@ -75,6 +77,13 @@ def test_the_container_is_the_owner_of_the_outermost_pid_namespace() -> None:
     assert asked(may_mount, NEWUSER | NEWPID, "") == [True]
     assert asked(may_mount, NEWUSER, "") == [False]
     assert asked(may_mount, NEWPID, "") == [True]
+
+
+def test_namespaces_that_somebody_else_made_are_no_container() -> None:
+    """In the supervisor's own pid namespace an ordinary user could make both; they are not ours."""
+    code = "os.setresuid(5, 5, 5)\nlibc.prctl(4, 1)\n" + CHILD
+    for flags in (NEWUSER | NEWPID, NEWUSER):
+        assert asked(may_mount, flags, "", code) == [False]
 
 
 def test_a_container_that_was_told_counts() -> None:

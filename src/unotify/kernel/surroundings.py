@@ -3,9 +3,10 @@
 Theory of operation. A capability means something in one user namespace only, and whoever makes a
 new one has all of them in there. So what a program may do in its container is what it may do in
 the user namespace that the container *began* in, which is told when its listener comes to us.
-Where nobody told, it is the owner of the outermost pid namespace below ours that the target is in:
-a process cannot change either of the two for itself. In our own pid namespace it is our own user
-namespace.
+Where nobody told, it is the owner of the outermost pid namespace below ours that the target is in,
+if somebody of our own user made it: a process cannot change either of the two for itself, but in
+our own pid namespace it could make both. Who is in there is in our own user namespace, or has none
+that counts.
 
 Process ids that a target gives are numbers of its pid namespace. Since Linux 6.11 the kernel
 translates them; before, ``NSpid`` in ``/proc`` tells, which all processes are looked at for.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,9 +39,14 @@ __all__ = ["Surroundings", "search", "user_namespace_of"]
 
 T = TypeVar("T")
 
-_NS_GET_USERNS: Final = 0xB701
-_NS_GET_PARENT: Final = 0xB702
-_NS_GET_PID_FROM_PIDNS: Final = 0x8004B706
+# Some architectures have other bits for the direction of a request.
+_ODD: Final = os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc"))
+_NONE: Final = 0x20000000 if _ODD else 0
+_READ_INT: Final = 0x40040000 if _ODD else 0x80040000
+_NS_GET_USERNS: Final = _NONE | 0xB701
+_NS_GET_PARENT: Final = _NONE | 0xB702
+_NS_GET_OWNER_UID: Final = _NONE | 0xB704
+_NS_GET_PID_FROM_PIDNS: Final = _READ_INT | 0xB706
 _UNKNOWN: Final = (errno.ENOTTY, errno.EINVAL)
 
 
@@ -118,7 +125,7 @@ class Surroundings:
             raise Refused(f"it has no {capability.name} in its container", errno=errno.EPERM)
 
     def container(self) -> str:
-        """The user namespace of its container."""
+        """The user namespace of its container; empty if there is none that we could believe in."""
         if self._container:
             return self._container
         ours = os.stat("/proc/self/ns/pid")
@@ -134,7 +141,11 @@ class Surroundings:
                 return os.readlink("/proc/self/ns/user")
             owner = _related(outermost, _NS_GET_USERNS)
             try:
-                return os.readlink(f"/proc/self/fd/{owner}")
+                found = os.readlink(f"/proc/self/fd/{owner}")
+                if found == os.readlink("/proc/self/ns/user"):
+                    return found
+                made_by = fcntl.ioctl(owner, _NS_GET_OWNER_UID, bytes(4))
+                return found if int.from_bytes(made_by, sys.byteorder) == os.geteuid() else ""
             finally:
                 os.close(owner)
         finally:

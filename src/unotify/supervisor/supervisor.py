@@ -408,7 +408,8 @@ class Supervisor:
             container: The user namespace that its programs begin in, as
                 ``unotify.kernel.surroundings.user_namespace_of(pid)`` tells: a capability counts
                 for handlers if it is one in there. If nobody tells it is the owner of the
-                outermost pid namespace below the supervisor's own.
+                outermost pid namespace below the supervisor's own, if the supervisor's user made
+                it; so tell it of containers that share the host's pid namespace.
             on_close: Called when the supervisor has closed it: its last target has gone, or the
                 supervisor stops. In a thread of the supervisor, which waits for it.
             quota: How many of its calls may be in flight; listeners may share one.
