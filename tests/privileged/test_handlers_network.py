@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.kernel.targets import until
 from tests.privileged.handlers_support import attempt, handled, start
 
-CALLS = "connect bind sendto sendmsg sendmmsg getpeername getsockname"
+CALLS = "connect bind listen sendto sendmsg sendmmsg getpeername getsockname"
 NET = 0x70020000
 
 _CODE = f"""
@@ -303,6 +306,73 @@ say([
         *("ENETUNREACH", "ENETUNREACH", "ENETUNREACH", "EACCES", "EACCES", "ENETUNREACH"),
         *("ENOTSUP", 0),
     ]
+    assert notes.faults == []
+
+
+def test_a_socket_of_the_host_listens_only_where_it_is_published(host: Host) -> None:
+    """A connection that failed later leaves a socket of the host's, which gets no port there."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        code = (
+            _CODE
+            + """
+s, own, t = socket.socket(), socket.socket(), socket.socket()
+s.setblocking(False)
+first = s.connect_ex(("127.0.0.1", int(sys.argv[1])))
+t.connect(("127.0.0.1", int(sys.argv[2])))
+say([first in (errno.EINPROGRESS, errno.ECONNREFUSED), tried(s.listen),
+     tried(own.listen), own.getsockname()[1] > 0, tried(t.listen), called(50, 99, 1),
+     called(50, os.open("/", os.O_RDONLY), 1)])
+"""
+        )
+        with handled(rule(to=["127.0.0.1"])) as (supervisor, notes):
+            found = attempt(supervisor, code, nobody.getsockname()[1], host.port)
+    # Loopback refuses at once, and then the socket is still the container's own.
+    assert found[0] is True
+    assert found[1] in (0, "EACCES")
+    assert found[2:] == [0, True, "EACCES", "EBADF", "ENOTSOCK"]
+    assert notes.faults == []
+
+
+def test_a_connection_that_waits_ends_with_its_target() -> None:
+    """A target that is killed while its connection is made leaves neither thread nor descriptor."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        clients = [socket.socket() for _ in range(4)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        code = _CODE + (
+            "s = socket.socket()\nprint('begins', flush=True)\n"
+            's.connect(("127.0.0.1", int(sys.argv[1])))\nsay(0)'
+        )
+        before = len(os.listdir("/proc/self/fd"))
+        with handled(rule(to=["127.0.0.1"])) as (supervisor, notes):
+            process = start(supervisor, code, full.getsockname()[1], start_new_session=True)
+            assert process.stdout.readline() == b"begins\n"
+            until(lambda: supervisor.statistics().in_flight == 1)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            assert supervisor.wait(20)
+        until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert notes.faults == []
+        for client in clients:
+            client.close()
+
+
+def test_no_descriptor_is_left_behind(host: Host) -> None:
+    """After many exchanges the supervisor has as many open as before."""
+    code = _CODE + (
+        "for _ in range(30):\n"
+        '    s = socket.socket()\n    s.connect(("127.0.0.1", int(sys.argv[1])))\n    said(s)\n'
+        'say(tried(socket.socket().connect, ("127.0.0.1", 1)))'
+    )
+    with handled(rule(to=["127.0.0.1"])) as (supervisor, notes):
+        attempt(supervisor, code, host.port)
+        before = len(os.listdir("/proc/self/fd"))
+        assert attempt(supervisor, code, host.port) == "ECONNREFUSED"
+        until(lambda: len(os.listdir("/proc/self/fd")) <= before)
     assert notes.faults == []
 
 

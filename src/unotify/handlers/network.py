@@ -34,7 +34,7 @@ from unotify.calls.messages import Message
 from unotify.calls.sockaddr import decode_sockaddr, encode_sockaddr
 from unotify.errors import Refused, TargetError
 from unotify.handlers.descriptors import taken
-from unotify.kernel.host_sockets import cookie_of, is_ours, kind_of, name_of
+from unotify.kernel.host_sockets import cookie_of, is_ours, kind_of, listen_on, name_of
 from unotify.kernel.socketing import HOST
 from unotify.policy.host_sockets import Mapping, Network, Published, mapping, network, published
 from unotify.policy.redirections import Endpoint
@@ -46,6 +46,7 @@ __all__ = ["host_socket"]
 _Address = InetAddress | Inet6Address
 _TYPES: Final = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 _NAMES: Final = ("getpeername", "getsockname")
+_PUBLISHED: Final = "published"
 _MOST: Final = 1 << 14
 
 
@@ -130,8 +131,8 @@ def host_socket(
 ) -> Reply:
     """Connect, bind or send on the host's network, where the lists say so.
 
-    For connect, bind, sendto, sendmsg and sendmmsg; and for getpeername and getsockname, which then
-    tell what the target asked for where it got something else.
+    For connect, bind, listen, sendto, sendmsg and sendmmsg; and for getpeername and getsockname,
+    which then tell what the target asked for where it got something else.
 
     Args:
         call: The call.
@@ -152,6 +153,8 @@ def host_socket(
     lists = _lists(tuple(to), tuple(map), tuple(ports))
     if call.call_name in _NAMES:
         return _tell(call)
+    if call.call_name == "listen":
+        return _listen(call)
     if call.call_name in ("connect", "bind"):
         return _exchange(call, lists)
     return _send(call, lists)
@@ -186,7 +189,7 @@ def _exchange(call: Call, lists: _Lists) -> Reply:
         if ours or call.caller.around.shares("net"):
             done = call.caller.act(replace(act, values=replaced, as_supervisor=True))
             if done.value in (0, -errno.EINPROGRESS):
-                _names.keep(cookie_of(fd), name, told)
+                _keep(fd, name, told)
             return Return(0) if done.value == 0 else Fail(-done.value)
         if call.caller.around.watches(call.register("fd")):
             return _left(call, act, refused=False)
@@ -200,7 +203,7 @@ def _installed(call: Call, done: Any, name: str = "", told: bytes | None = None)
         return Fail(-done.value)
     try:
         if name:
-            _names.keep(cookie_of(done.fd), name, told)
+            _keep(done.fd, name, told)
         number = call.register("fd")
         cloexec = bool(call.caller.fd_flags(number) & os.O_CLOEXEC)
         result = done.value if done.value >= 0 else Fail(-done.value)
@@ -208,6 +211,22 @@ def _installed(call: Call, done: Any, name: str = "", told: bytes | None = None)
     except BaseException:
         os.close(done.fd)
         raise
+
+
+def _keep(fd: int, name: str, told: bytes | None) -> None:
+    cookie = cookie_of(fd)
+    _names.keep(cookie, name, told)
+    if name == "getsockname":
+        _names.keep(cookie, _PUBLISHED, b"")
+
+
+def _listen(call: Call) -> Reply:
+    # On the very socket that was looked at: another may have its number by the time of an answer.
+    with taken(call, "fd") as fd:
+        if _is_foreign(call, fd) and _names.get(cookie_of(fd), _PUBLISHED) is None:
+            return Fail(errno.EACCES)  # it would get some port of the host's
+        listen_on(fd, call.register("backlog"))
+    return Return(0)
 
 
 def _left(call: Call, act: Act, *, refused: bool) -> Reply:

@@ -3,8 +3,8 @@
 A socket belongs to the network namespace that it was made in, for good. So a target that is to
 reach the supervisor's network gets another socket, of the same family, type and protocol, with the
 options that the target has set on its own: those that differ from what a new socket has. What
-only means something in the namespace of the old one (a device, a mark), and filters, which cannot
-be read back, are not taken over.
+only means something in the namespace of the old one (a device, a mark), what takes a right over
+the network (a priority), and filters, which cannot be read back, are not taken over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unotify.errors import Refused
 from unotify.kernel._libc import syscall
 from unotify.kernel.acts import number
 
-__all__ = ["Kind", "cookie_of", "is_ours", "kind_of", "made_like", "name_of"]
+__all__ = ["Kind", "cookie_of", "is_ours", "kind_of", "listen_on", "made_like", "name_of"]
 
 _SO_PROTOCOL: Final = 38
 _SO_COOKIE: Final = 57
@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 
 # level, option, size in bytes
 _OPTIONS: Final = (
-    *((socket.SOL_SOCKET, option, 4) for option in (2, 6, 9, 10, 12, 15, 18, 29, 35, 37, 46)),
+    *((socket.SOL_SOCKET, option, 4) for option in (2, 6, 9, 10, 15, 18, 29, 35, 37, 46)),
     (socket.SOL_SOCKET, socket.SO_LINGER, 8),
     (socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16),
     (socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16),
@@ -102,6 +102,13 @@ def name_of(fd: int, *, peer: bool) -> bytes:
     if done < 0:
         raise Refused(f"{call}(2)", errno=-done)
     return buffer.raw[: length.value]
+
+
+def listen_on(fd: int, backlog: int) -> None:
+    """As listen(2) on the socket *fd*; raises `Refused`."""
+    done = syscall(number("listen"), fd, backlog)
+    if done < 0:
+        raise Refused("listen(2)", errno=-done)
 
 
 def made_like(fd: int, family: int) -> int:

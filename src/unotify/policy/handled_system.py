@@ -116,7 +116,8 @@ SYSTEM: Final[tuple[Action, ...]] = (
         main="to",
         one_of=("to", "map", "ports"),
         refuses=only(
-            *("connect", "bind", "sendto", "sendmsg", "sendmmsg", "getpeername", "getsockname")
+            *("connect", "bind", "listen", "sendto", "sendmsg", "sendmmsg"),
+            *("getpeername", "getsockname"),
         ),
         together=host_sockets.problem,
     ),
