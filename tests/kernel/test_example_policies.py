@@ -20,6 +20,7 @@ from tests.conftest import missing
 from tests.kernel.cli_support import ENVIRON, UNOTIFY, cli
 from tests.kernel.profiles import ENGINES, profile
 from tests.unit.handlers.images import image
+from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.cli.failures import Exit
 from unotify.kernel import default_kernel
@@ -157,6 +158,26 @@ with tempfile.TemporaryDirectory() as place:
         # Where it is there already, as a module or built in, it is not loaded again.
         there = os.path.exists("/sys/module/overlay")
         assert first == "-1 EEXIST" if there else first in ("0 None", "-1 ENOENT", "-1 EPERM")
+
+
+def test_system_container() -> None:
+    """What is done is done, and what an ordinary program may not do fails as it should."""
+    code = """import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+room = ctypes.create_string_buffer(256)
+def tried(number, *args):
+    done = libc.syscall(number, *args)
+    return errno.errorcode[ctypes.get_errno()] if done < 0 else done
+print(tried({sysinfo}, room), tried({join}, 1, None) > 0, tried({quota}, 8, None),
+      tried({deny}, 0, ctypes.byref(room)), os.nice(3))"""
+    numbers = tables.numbers(default_kernel().arch)
+    code = code.format(
+        sysinfo=numbers["sysinfo"],
+        join=numbers["keyctl"],
+        quota=numbers["add_key"],
+        deny=numbers["clock_settime"],
+    )
+    assert python("system-container", code) == "0 True EDQUOT EPERM 3"
 
 
 def test_ai_agent(tmp_path: Path) -> None:
