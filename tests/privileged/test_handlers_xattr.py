@@ -63,6 +63,7 @@ say([
     tried(os.setxattr, "l", "trusted.mine.c", b"3"),
     tried(os.removexattr, "l", "trusted.mine.c"),
     tried(os.setxattr, "d", "user.own", b"u"), got("d", "user.own"),
+    os.dup2(fd, 0), tried(os.setxattr, 0, "trusted.mine.zero", b"0"), got(0, "trusted.mine.zero"),
 ])
 """
     )
@@ -70,7 +71,7 @@ say([
         found = attempt(supervisor, code, place)
     assert found == [
         *(0, "y", 0, "1", 0, "", 0, "EEXIST", 0, "ENODATA", 0, 0),
-        *(0, "u"),
+        *(0, "u", 0, 0, "0"),
     ]
     assert sorted(os.listxattr(place / "d")) == ["trusted.overlay.opaque", "user.own"]
     assert os.getxattr(place / "f", "trusted.mine.b") == b""
