@@ -100,7 +100,7 @@ def test_handlers(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ([], 2, "Missing option '--policies'"),
+        ([], 2, "no policies"),
         (["--policies", "policies"], 2, "no socket to serve"),
         (["--policies", "missing", "--socket", "s"], 3, "cannot read"),
         (["--policies", "policies", "--socket", "missing/s"], 4, "cannot listen"),

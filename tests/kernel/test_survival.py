@@ -74,7 +74,7 @@ def kept(path: Path, *spawned: Any) -> None:
         assert not each.backlog
         fd = os.dup(each.listener.fileno())
         each.listener.close()
-        survival.keep(fd, {"id": f"target {each.process.pid}"})
+        survival.keep(fd, b"{}")
     store.close()
     for listener in list(survival._names):
         listener.close()
@@ -282,7 +282,7 @@ def test_targets_do_not_wait_for_ever_for_an_agent_that_does_not_come(path: Path
     target = under_load(1, 1)
     store = KeeperStore(path, hold=0.2)
     survival = Survival(store)
-    survival.keep(os.dup(target.listener.fileno()), {})
+    survival.keep(os.dup(target.listener.fileno()), b"{}")
     target.listener.close()
     for listener in list(survival._names):
         listener.close()
@@ -309,6 +309,17 @@ def test_a_keeper_that_was_killed_is_replaced(path: Path) -> None:
     for bundle in found:
         bundle.close()
     again.close()
+
+
+def test_a_look_at_a_keeper_that_is_well_changes_nothing(path: Path) -> None:
+    """It is the same connection, and takes no time: the agent's own thread looks."""
+    store = KeeperStore(path, hold=PATIENCE)
+    before, begun = store._socket, time.monotonic()
+    for _ in range(10):
+        store.check()
+    assert store._socket is before
+    assert time.monotonic() - begun < 1
+    store.close()
 
 
 def _pid(store: KeeperStore) -> int:

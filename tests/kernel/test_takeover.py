@@ -13,35 +13,16 @@ import pytest
 from tests.kernel.targets import Target, nr, until
 from unotify import Return, Supervisor
 from unotify.oci.bundles import Bundle, PeerError, receive, require_peer, send
+from unotify.oci.stores import NoStore
 from unotify.oci.survival import Survival
 from unotify.oci.takeover import hand_over, take_over
-
-
-class Nowhere:
-    """A store that keeps nothing."""
-
-    def put(self, name: str, fds: object) -> None:
-        """Keep nothing."""
-
-    def forget(self, name: str) -> None:
-        """Forget nothing."""
-
-    def take(self) -> list[Bundle]:
-        """There is nothing."""
-        return []
-
-    def check(self) -> None:
-        """All is well."""
-
-    def close(self) -> None:
-        """All is over."""
 
 
 class Agent:
     """As much of an agent as there is to this."""
 
     def __init__(self, path: Path) -> None:
-        self.survival = Survival(Nowhere())
+        self.survival = Survival(NoStore())
         self.supervisor = Supervisor()
         self.handling = threading.Event()
         self.finish = threading.Event()
@@ -61,7 +42,7 @@ class Agent:
 
     def serve(self, fd: int) -> None:
         """Serve a listener."""
-        self.supervisor.attach(self.survival.keep(fd, {"id": "one"}), wait_killable=True)
+        self.supervisor.attach(self.survival.keep(fd, b'{"id": "one"}'), wait_killable=True)
 
     def _serve(self) -> None:
         connection, _ = self.server.accept()
@@ -96,7 +77,7 @@ def test_a_call_under_way_is_decided_by_the_successor(agent: Agent, tmp_path: Pa
         found = take_over(tmp_path / "control")
         agent.thread.join()
         assert agent.given
-        (survivor,) = Survival(Nowhere()).restore(found)
+        (survivor,) = Survival(NoStore()).restore(found)
         assert survivor.record == {"id": "one"}
         assert len(survivor.again) == 1
         with Supervisor() as supervisor:
@@ -113,7 +94,7 @@ def test_what_is_finished_in_time_is_the_old_ones(agent: Agent, tmp_path: Path) 
         agent.serve(os.dup(target.listener.fileno()))
         target.listener.close()
         assert target.ask("call", nr=nr("getppid"), args=[])["ret"] == 1
-        (survivor,) = Survival(Nowhere()).restore(take_over(tmp_path / "control"))
+        (survivor,) = Survival(NoStore()).restore(take_over(tmp_path / "control"))
         assert not survivor.again
         survivor.listener.close()
 
@@ -141,7 +122,7 @@ def test_sockets_go_along_with_who_waits_in_them(agent: Agent, tmp_path: Path) -
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as runtime:
         runtime.connect(str(tmp_path / "oci"))
         runtime.sendall(b"hello")
-        survival = Survival(Nowhere())
+        survival = Survival(NoStore())
         assert survival.restore(take_over(tmp_path / "control")) == []
         server.close()
         again = survival.listening("oci")

@@ -7,8 +7,8 @@ import os
 import resource
 import signal
 import socket
-import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,7 +24,7 @@ Example:
 """
 
 
-@click.command("agent", epilog=_EPILOG)
+@click.group("agent", epilog=_EPILOG, invoke_without_command=True)
 @click.option(
     "--socket",
     "sockets",
@@ -41,7 +41,6 @@ Example:
 )
 @click.option(
     "--policies",
-    required=True,
     metavar="DIR",
     help="Directory of policies NAME.toml; containers.toml in it says who gets which.",
 )
@@ -84,17 +83,62 @@ Example:
     metavar="SECONDS",
     help="How long calls in flight may take when the agent stops.",
 )
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Where 'unotify agent status' and the next agent ask.",
+)
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Take all containers over from the agent at --control, if there is one; it ends.",
+)
+@click.option(
+    "--keeper",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Socket of a process that keeps containers for the next agent, however this one ends; "
+    "started if need be. systemd does it where it has started the agent.",
+)
+@click.option(
+    "--keep-for",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the keeper waits for the next agent.",
+)
+@click.option(
+    "--metrics",
+    metavar="ADDRESS",
+    help="Serve /metrics, /healthz and /readyz at 127.0.0.1:PORT, [::1]:PORT or unix:PATH.",
+)
+@click.option(
+    "--metrics-containers",
+    "named",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="How many containers have metrics of their own.",
+)
+@click.option("--audit", metavar="FILE", help="Write each call as a line of JSON; - is stderr.")
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     sockets: tuple[str, ...],
     lxc_sockets: tuple[str, ...],
-    policies: str,
+    policies: str | None,
     files: tuple[str, ...],
     uids: tuple[int, ...],
     deadline: float,
     calls: int,
     drain: float,
     quiet: bool,
+    **options: Any,
 ) -> int:
     """Serve container runtimes: LXC, and all that have OCI profiles, such as runc, crun and podman.
 
@@ -103,17 +147,25 @@ def command(
     proved first, and again on SIGHUP or when the directory changes; a mistake changes
     nothing and is told. SIGTERM stops: calls in flight are answered first.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        format="unotify: %(message)s",
-        level=logging.WARNING if quiet else logging.INFO,
-    )
+    if ctx.invoked_subcommand is not None:
+        return 0
+    if policies is None:
+        raise CommandError(
+            "the agent has no policies", Exit.USAGE, hint="give a directory with --policies DIR"
+        )
     from unotify.oci import Agent
-    from unotify.oci.sockets import inherited, listen, unlink
+    from unotify.oci.logs import set_up
+    from unotify.oci.outfit import Outfit
+    from unotify.oci.sockets import listening
+    from unotify.oci.stores import SystemdStore
 
+    set_up(quiet=quiet)
     _raise_limit()
+    wanted = _options(options)
+    passed, notifier = _service_manager()
     with ExitStack() as stack:
-        given = inherited(os.environ)
+        stack.callback(notifier.close)
+        given = listening(SystemdStore.others(passed))
         for each in given:
             stack.callback(each.close)
         if not (sockets or lxc_sockets or given):
@@ -131,23 +183,83 @@ def command(
             deadline=deadline,
         )
         stack.callback(agent.close)
+        outfit = stack.enter_context(Outfit(agent, wanted, notifier=notifier, passed=passed))
         kinds = {socket.SOCK_STREAM: sockets, socket.SOCK_SEQPACKET: lxc_sockets}
-        for kind, path in [(kind, path) for kind, paths in kinds.items() for path in paths]:
-            made = listen(path, kind)
-            stack.callback(unlink, path, os.lstat(path).st_ino)
-            given.append(made)
+        given += [outfit.listening(path, kind) for kind, paths in kinds.items() for path in paths]
         for each in given:
             agent.open(each)
             logging.getLogger("unotify.agent").info("listening at %s", each.getsockname())
-        _serve(agent)
+        _serve(agent, outfit)
     return 0
 
 
-def _serve(agent: Any) -> None:
+@command.command("status")
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="The agent's control socket.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(control: Path, as_json: bool) -> int:
+    """Tell what an agent does: its containers, policies and calls, and how long these take."""
+    from unotify.cli.agent_status import show
+
+    return show(control, as_json=as_json)
+
+
+@command.command("reload")
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="The agent's control socket.",
+)
+def reload(control: Path) -> int:
+    """Let an agent load its policies again; exit code 3 if something is wrong with them."""
+    from unotify.cli.agent_status import reload
+
+    return reload(control)
+
+
+def _options(given: dict[str, Any]) -> Any:
+    from unotify.oci.outfit import Options
+    from unotify.oci.web import parse_address
+
+    if given["take_over"] and given["control"] is None:
+        raise CommandError(
+            "--take-over needs to know from whom", Exit.USAGE, hint="give --control PATH"
+        )
+    if given["metrics"] is not None:
+        try:
+            given["metrics"] = parse_address(given["metrics"])
+        except ValueError as error:
+            raise CommandError(f"--metrics: {error}", Exit.USAGE) from None
+    return Options(**given)
+
+
+def _service_manager() -> tuple[Any, Any]:
+    from unotify.oci.systemd import Notifier, inherited
+
+    try:
+        return inherited(), Notifier.from_environment()
+    except (ValueError, OSError) as error:
+        raise CommandError(
+            f"what systemd has passed cannot be used: {error}",
+            Exit.USAGE,
+            hint="it is about LISTEN_FDS and NOTIFY_SOCKET in the environment",
+        ) from None
+
+
+def _serve(agent: Any, outfit: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.ask_stop())
     signal.signal(signal.SIGHUP, lambda *_: agent.ask_reload())
+    outfit.ready()
     agent.run()
+    outfit.end()
 
 
 def _prepare(supervisor: Any, files: tuple[str, ...]) -> None:

@@ -136,8 +136,8 @@ class JournaledListener(LinuxListener):
         self.journal.close()
 
     def detach(self) -> int:
-        """Give the listener's descriptor back and close the journal; it is closed after that."""
-        fd, self._fd = self._fd, -1
+        """Give the descriptor back and close the journal; see `LinuxListener.detach`."""
+        fd = super().detach()
         self.journal.close()
         return fd
 

@@ -328,6 +328,12 @@ class LinuxListener:
             if fd >= 0:
                 os.close(fd)
 
+    def detach(self) -> int:
+        """Give the descriptor to the caller: to this object it is closed from now on."""
+        with _closing:
+            fd, self._fd = self._fd, -1
+        return fd
+
     def __enter__(self) -> Self:
         return self
 

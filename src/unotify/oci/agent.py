@@ -15,6 +15,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,15 +23,22 @@ from unotify.calls import Call
 from unotify.errors import Error, InvalidPolicy, KernelError
 from unotify.kernel import default_kernel
 from unotify.kernel.interface import Listener
-from unotify.oci.choosing import REFUSE, Choice
+from unotify.kernel.journaled import JournaledListener
+from unotify.kernel.listener import LinuxListener
+from unotify.oci.attending import Attendant
+from unotify.oci.bundles import Bundle, PeerError
+from unotify.oci.choosing import REFUSE
 from unotify.oci.containers import Container, Containers, Served
 from unotify.oci.door import Door
 from unotify.oci.killable import is_wait_killable
 from unotify.oci.lxc_reception import LxcReception
 from unotify.oci.process_state import ProcessState
 from unotify.oci.reception import Reception
+from unotify.oci.restoring import Restoring, remember
 from unotify.oci.shelf import Shelf
 from unotify.oci.sockets import Peer
+from unotify.oci.survival import Survival
+from unotify.oci.takeover import hand_over
 from unotify.oci.wards import Ward, Wards
 from unotify.supervisor import Instrument, Quota, Supervisor
 
@@ -46,6 +54,9 @@ READERS: Final = 512
 
 _LOOK: Final = 1.0
 """Seconds between looks at the directory of policies."""
+
+_LAST: Final = 1.0
+"""Seconds that a runtime has to finish when the agent is to leave."""
 
 
 class Agent:
@@ -63,6 +74,9 @@ class Agent:
         containers: Who is served.
         shelf: The policies.
         wards: Their supervisors.
+        attendants: Who is told what the agent does.
+        selector: What `run` waits for; the data of each file is a function of it.
+        survival: Keeps what the next agent needs to go on; without it all ends with this one.
 
     Raises:
         InvalidPolicy: Some policy is wrong.
@@ -78,6 +92,10 @@ class Agent:
         drain: float = 5.0,
         **options: Any,
     ) -> None:
+        self.survival: Survival | None = None
+        self._successor: socket.socket | None = None
+        self.leaving = False
+        """Whether another agent goes on with what this one has."""
         self.containers = Containers()
         self.wards = Wards(prepare, **{"readers": READERS, **options})
         self.shelf: Shelf[Ward] = Shelf(
@@ -87,18 +105,22 @@ class Agent:
             discard=self.wards.discard,
         )
         self._calls = calls
+        self.attendants: list[Attendant] = []
         self._drain = drain
-        self._selector = selectors.DefaultSelector()
+        self.selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
-        self._selector.register(self._woken, selectors.EVENT_READ, self._on_wake)
+        self.selector.register(self._woken, selectors.EVENT_READ, self._on_wake)
         uids = frozenset({0, os.geteuid()}) if uids is None else uids
-        self.reception = Reception(Door(self._selector, uids=uids), welcome=self._welcome)
-        self.lxc = LxcReception(Door(self._selector, uids=uids), welcome=self._welcome)
+        self.reception = Reception(Door(self.selector, uids=uids), welcome=self._welcome)
+        self.lxc = LxcReception(Door(self.selector, uids=uids), welcome=self._welcome)
+        self._running = False
         self._stopping = False
         self._reloading = False
         self._look_at = time.monotonic() + _LOOK
+        self.beaten = time.monotonic()
+        """When the agent last looked around, as time.monotonic tells."""
         try:
             self.shelf.load()
         except BaseException:
@@ -146,22 +168,120 @@ class Agent:
         container = self.containers.running(state)
         if container is None:
             choice = self.shelf.loaded.choose(state)
-            ward = self._ward(choice)
-            container = Container(state.id, state, ward, choice, Quota(self._calls))
+            version = self.shelf.loaded.policies.get(choice.policy)
+            ward = self.wards.refusing if version is None else version.made
+            container = Container(state.id, state, ward, choice, Quota(self._calls), version)
         served = Served(listener, state, self._is_wait_killable(container, state))
+        kept = self._kept(container, served)
+        try:
+            self._serve(container, kept, backlog)
+        except BaseException:
+            if kept is not served:
+                self._let_go(kept.listener)
+                kept.listener.close()
+            raise
+        return container
+
+    def _serve(self, container: Container, served: Served, backlog: Iterable[bytes] = ()) -> None:
         self.containers.add(container, served)
         try:
             container.ward.supervisor.attach(
-                listener,
+                served.listener,
                 wait_killable=served.wait_killable,
                 on_close=self._closed,
                 quota=container.quota,
                 backlog=backlog,
             )
         except BaseException:
-            self.containers.closed(listener)
+            self.containers.closed(served.listener)
             raise
-        return container
+
+    # -- restarts ------------------------------------------------------------
+
+    def survive(self, survival: Survival, handed: Iterable[Bundle] = ()) -> int:
+        """Serve what the agent before this one did, and keep what the next one needs.
+
+        Once, before `run` and `open`.
+
+        Args:
+            survival: Where that is kept.
+            handed: What the agent before handed over itself; the rest is in the store.
+
+        Returns:
+            How many listeners there were.
+
+        Raises:
+            OSError: The store does not say what it has.
+        """
+        self.survival = survival
+        restoring = Restoring(self.shelf, self.wards, self._calls)
+        survivors = survival.restore(handed)
+        for survivor in survivors:
+            for notification in survivor.hopeless:
+                survivor.listener.refuse(notification, errno.EPERM)
+                _log.error("a call that agents died of is refused")
+            found = restoring.container_of(survivor)
+            try:
+                self._serve(*found, backlog=survivor.again)
+            except Error as error:
+                _log.error("container %s cannot be served any more: %s", found[0].id, error)
+                self._let_go(survivor.listener)
+                survivor.listener.close()
+        if survivors:
+            again = sum(len(survivor.again) for survivor in survivors)
+            _log.info(
+                "%d containers go on, %d calls of theirs are decided again",
+                len(self.containers),
+                again,
+            )
+        return len(survivors)
+
+    def _kept(self, container: Container, served: Served) -> Served:
+        if self.survival is None or not isinstance(served.listener, LinuxListener):
+            return served
+        record = remember(container, served)
+        fd = served.listener.detach()
+        try:
+            return replace(served, listener=self.survival.keep(fd, record))
+        except (OSError, Error) as error:
+            # To be served by this agent alone is better than not to be served.
+            _log.error("container %s will not survive this agent: %s", container.id, error)
+            return replace(served, listener=LinuxListener(fd))
+
+    def hand_over(self, connection: socket.socket) -> None:
+        """Give all containers to the agent that asks at *connection*, and stop.
+
+        That one waits until *connection* is closed, which is at the end of this process.
+
+        Raises:
+            PeerError: There is nothing to give.
+        """
+        if self.survival is None:
+            raise PeerError("this agent keeps nothing for another one")
+        self.quiesce()
+        if not hand_over(connection, self.survival.bundles):
+            _log.error("another agent asked for all containers, and did not take them")
+            self._hold(held=False)
+            return
+        _log.info("another agent serves all containers from now on")
+        self._successor = connection.dup()
+        self.ask_stop()
+        self.leave()
+
+    def _check_store(self, survival: Survival) -> None:
+        try:
+            survival.store.check()
+        except OSError as error:
+            _log.error("containers will not survive this agent: %s", error)
+
+    def _let_go(self, listener: Listener) -> None:
+        if self.survival is not None and isinstance(listener, JournaledListener):
+            self.survival.release(listener)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether runtimes may connect now."""
+        return self._running and not self._stopping and not self.leaving
 
     def container_of(self, call: Call) -> Container | None:
         """Whose *call* is, for instruments; ``None`` if its container has ended."""
@@ -170,11 +290,6 @@ class Agent:
     def add_instrument(self, instrument: Instrument) -> None:
         """Show *instrument* what happens to all containers, those that come later too."""
         self.wards.add_instrument(instrument)
-
-    def _ward(self, choice: Choice) -> Ward:
-        if choice.policy == REFUSE:
-            return self.wards.refusing
-        return self.shelf.loaded.policies[choice.policy].made
 
     def _is_wait_killable(self, container: Container, state: ProcessState) -> bool:
         if container.choice.wait_killable is not None:
@@ -202,6 +317,9 @@ class Agent:
 
     def _closed(self, listener: Listener) -> None:
         # In a thread of a supervisor.
+        if self.leaving:
+            return
+        self._let_go(listener)
         container = self.containers.closed(listener)
         if container is not None:
             _log.info("container %s has ended", container.id)
@@ -215,6 +333,14 @@ class Agent:
 
         Containers keep the version that they began with.
         """
+        for attendant in self.attendants:
+            attendant.reloading()
+        done = self._reload()
+        for attendant in self.attendants:
+            attendant.reloaded(done=done)
+        return done
+
+    def _reload(self) -> bool:
         try:
             old, new = self.shelf.load()
         except InvalidPolicy as error:
@@ -260,8 +386,9 @@ class Agent:
 
     def run(self) -> None:
         """Serve until `ask_stop`."""
+        self._running = True
         while not self._stopping:
-            for key, _ in self._selector.select(self._pause()):
+            for key, _ in self.selector.select(self._pause()):
                 key.data(key.fileobj)
             self._look()
 
@@ -276,6 +403,11 @@ class Agent:
         if now >= self._look_at:
             self._look_at = now + _LOOK
             asked = self.shelf.changed() or asked
+            if self.survival is not None:
+                self._check_store(self.survival)
+            self.beaten = now
+            for attendant in self.attendants:
+                attendant.beat()
         if asked:
             self.reload()
         self.wards.sweep()
@@ -287,6 +419,40 @@ class Agent:
             except BlockingIOError:
                 return
 
+    def leave(self) -> None:
+        """Take no more containers, let calls finish, and leave all else to the next agent.
+
+        Calls have `drain` seconds to finish; what is unanswered then is decided again by the next
+        agent. This process is to end soon after.
+        """
+        if self.leaving:
+            return
+        self.quiesce()
+        self.leaving = True
+        self.reception.close()
+        self.lxc.close()
+        self.wards.leave(self._drain)
+        if self.survival is not None:
+            self.survival.store.close()
+
+    def _hold(self, *, held: bool = True) -> None:
+        self.reception.door.hold(held=held)
+        self.lxc.door.hold(held=held)
+
+    @property
+    def refused(self) -> int:
+        """Connections that brought nothing, so far."""
+        return self.reception.door.refused + self.lxc.door.refused
+
+    def quiesce(self) -> None:
+        """Take no more containers, but those that runtimes are about to hand over."""
+        self._hold()
+        end = time.monotonic() + _LAST
+        while len(self.reception) and (left := end - time.monotonic()) > 0:
+            for key, _ in self.selector.select(left):
+                if key.data.__self__ is self.reception:
+                    key.data(key.fileobj)
+
     def close(self) -> None:
         """Take no more containers, answer what is in flight, and close all listeners.
 
@@ -296,6 +462,8 @@ class Agent:
         self.reception.close()
         self.lxc.close()
         self.wards.close(self._drain)
-        self._selector.close()
+        if self._successor is not None:
+            self._successor.close()
+        self.selector.close()
         self._wake.close()
         self._woken.close()

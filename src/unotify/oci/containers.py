@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from secrets import token_hex
 from threading import Lock
 
 from unotify.kernel.interface import Listener
 from unotify.oci.choosing import Choice
 from unotify.oci.process_state import ProcessState
+from unotify.oci.shelf import Version
 from unotify.oci.wards import Ward
 from unotify.supervisor import Quota
 
@@ -44,6 +46,8 @@ class Container:
         ward: Who serves it.
         choice: Why that one.
         quota: How many of its calls may be in flight.
+        version: The version of its policy; ``None`` if it is refused.
+        key: What it is called in what the agent leaves to its successor.
         since: When it came, in seconds since the epoch.
         listeners: What is open of it.
     """
@@ -53,6 +57,8 @@ class Container:
     ward: Ward
     choice: Choice
     quota: Quota
+    version: Version[Ward] | None = None
+    key: str = field(default_factory=lambda: token_hex(8))
     since: float = field(default_factory=time.time)
     listeners: dict[Listener, Served] = field(default_factory=dict)
 

@@ -43,6 +43,7 @@ class Door:
         self._uids = frozenset(uids)
         self._listening: list[socket.socket] = []
         self._accepting = False
+        self._held = False
         self._accept_at = 0.0
 
     def open(self, listening: socket.socket) -> None:
@@ -51,6 +52,11 @@ class Door:
         self._listening.append(listening)
         if self._accepting:
             self.selector.register(listening, selectors.EVENT_READ, self._accept)
+        self.balance()
+
+    def hold(self, *, held: bool = True) -> None:
+        """Accept nobody for now, or again; those who come meanwhile wait in the kernel."""
+        self._held = held
         self.balance()
 
     def close(self) -> None:
@@ -67,7 +73,7 @@ class Door:
             When (time.monotonic) to ask again, if not when a connection is over.
         """
         ready = time.monotonic() >= self._accept_at
-        if not ready or not self.has_room():
+        if self._held or not ready or not self.has_room():
             self._pause()
         elif not self._accepting:
             for listening in self._listening:

@@ -42,11 +42,13 @@ class Version(Generic[W]):
         name: Its file's, without the ending.
         digest: Of its text and of all that it includes; tells one version from the next.
         made: What was made of it.
+        texts: Its files by their paths, its own first.
     """
 
     name: str
     digest: str
     made: W
+    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,15 @@ class Shelf(Generic[W]):
         old, self.loaded = self.loaded, new
         return old, new
 
+    def revive(self, name: str, texts: Mapping[str, str]) -> Version[W]:
+        """A version that is in force no more, or never was here, from its texts alone.
+
+        Raises:
+            PolicyError: Something in it is wrong, or is with the handlers that there are now.
+        """
+        loading = _Loading(self.directory, self._native, self._make, Loaded(), texts)
+        return loading.version(Path(next(iter(texts))), name)
+
     def changed(self) -> bool:
         """Whether the files are others than at the last `load`, and were so at the last look.
 
@@ -131,7 +142,12 @@ class _Loading(Generic[W]):
     """One go at the whole directory."""
 
     def __init__(
-        self, directory: Path, native: Arch, make: Callable[[Policy, str], W], before: Loaded[W]
+        self,
+        directory: Path,
+        native: Arch,
+        make: Callable[[Policy, str], W],
+        before: Loaded[W],
+        texts: Mapping[str, str] | None = None,
     ) -> None:
         self.marks: _Marks = {}
         self.made: list[W] = []
@@ -139,6 +155,7 @@ class _Loading(Generic[W]):
         self._native = native
         self._make = make
         self._before = before
+        self._texts = texts
         self._problems: list[PolicyError] = []
 
     def load(self) -> Loaded[W]:
@@ -153,7 +170,7 @@ class _Loading(Generic[W]):
                 continue
             try:
                 _require_name(path, policies)
-                policies[path.stem] = self._policy(path)
+                policies[path.stem] = self.version(path, path.stem)
             except InvalidPolicy as error:
                 self._problems += error.problems
             except PolicyError as error:
@@ -165,14 +182,16 @@ class _Loading(Generic[W]):
             raise InvalidPolicy(self._problems)
         return Loaded(MappingProxyType(policies), table)
 
-    def _policy(self, path: Path) -> Version[W]:
+    def version(self, path: Path, name: str) -> Version[W]:
         from unotify.policy.loader import load
         from unotify.policy.oci import import_profile
 
         digest = hashlib.sha256()
+        texts: dict[str, str] = {}
 
         def read(file: Path) -> str:
             text = self._read(file)
+            texts[str(file)] = text
             digest.update(f"{file}\0{len(text)}\0{text}".encode())
             return text
 
@@ -186,12 +205,12 @@ class _Loading(Generic[W]):
                 include=lambda included: read(path.parent / included),
                 native=self._native,
             )
-        known = self._before.policies.get(path.stem)
+        known = self._before.policies.get(name)
         if known is not None and known.digest == digest.hexdigest():
             return known
-        made = self._make(policy, path.stem)
+        made = self._make(policy, name)
         self.made.append(made)
-        return Version(path.stem, digest.hexdigest(), made)
+        return Version(name, digest.hexdigest(), made, MappingProxyType(texts))
 
     def _table(self, names: set[str]) -> Table:
         path = self._directory / TABLE
@@ -206,6 +225,10 @@ class _Loading(Generic[W]):
         return Table()
 
     def _read(self, path: Path) -> str:
+        if self._texts is not None:
+            if str(path) not in self._texts:
+                raise PolicyError(f"there is no {path}")
+            return self._texts[str(path)]
         # The mark is taken before: what is written meanwhile is seen as a change later.
         self.marks[path] = _mark(path)
         try:

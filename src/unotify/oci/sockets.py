@@ -8,25 +8,23 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from unotify.errors import KernelError
+from unotify.oci.systemd import Inherited
 
 __all__ = [
     "SO_TIMESTAMP",
     "Peer",
     "Received",
-    "inherited",
     "listen",
+    "listening",
     "peer_of",
     "receive",
     "unlink",
 ]
-
-_FIRST: Final = 3
-"""SD_LISTEN_FDS_START: the first descriptor that systemd passes."""
 
 SO_TIMESTAMP: Final = getattr(socket, "SO_TIMESTAMP", 29)
 """Has the kernel note when each packet was sent; Python has no name for it."""
@@ -130,25 +128,24 @@ def unlink(path: str, inode: int) -> None:
         return
 
 
-def inherited(environ: Mapping[str, str]) -> list[socket.socket]:
-    """The sockets that systemd has passed to us (LISTEN_FDS, sd_listen_fds(3)).
+def listening(passed: Sequence[Inherited]) -> list[socket.socket]:
+    """The listening sockets that a service manager has passed to us.
 
-    They are close-on-exec from now on. Call it once.
+    Args:
+        passed: As :func:`unotify.oci.systemd.inherited` tells.
 
     Raises:
         KernelError: EINVAL: one of them is no listening unix socket.
     """
-    if environ.get("LISTEN_PID") != str(os.getpid()):
-        return []
-    count = environ.get("LISTEN_FDS", "0")
     found = []
-    for fd in range(_FIRST, _FIRST + (int(count) if count.isdecimal() else 0)):
+    for each in passed:
         try:
-            os.set_inheritable(fd, False)
-            given = socket.socket(fileno=fd)
+            given = socket.socket(fileno=each.fd)
         except OSError as error:
             raise KernelError(
-                errno.EINVAL, "getsockopt(2)", f"descriptor {fd} of LISTEN_FDS: {error.strerror}"
+                errno.EINVAL,
+                "getsockopt(2)",
+                f"descriptor {each.fd} ({each.name}) of LISTEN_FDS: {error.strerror}",
             ) from None
         if given.family != socket.AF_UNIX or not given.getsockopt(
             socket.SOL_SOCKET, socket.SO_ACCEPTCONN
@@ -156,7 +153,7 @@ def inherited(environ: Mapping[str, str]) -> list[socket.socket]:
             raise KernelError(
                 errno.EINVAL,
                 "getsockopt(2)",
-                f"descriptor {fd} of LISTEN_FDS is no listening unix socket",
+                f"descriptor {each.fd} ({each.name}) of LISTEN_FDS is no listening unix socket",
                 hint="ListenStream= for container runtimes, ListenSequentialPacket= for LXC",
             )
         given.setblocking(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -17,10 +18,10 @@ from typing import Any, Final, Protocol
 from unotify.oci.bundles import Bundle, PeerError, close_all, receive, require_peer, send
 from unotify.oci.systemd import Inherited, Notifier
 
-__all__ = ["KeeperStore", "Store", "SystemdStore"]
+__all__ = ["KeeperStore", "NoStore", "Store", "SystemdStore"]
 
 _PATIENCE: Final = 5.0
-_PREFIX: Final = "unotify-"
+_PREFIX: Final = "unotify.kept."  # no unit is named so
 _CODE: Final = (
     "import os, sys; sys.path.insert(0, os.environ.pop('UNOTIFY_PATH')); "
     "from unotify.oci.keeper import main; main(int(sys.argv[1]), float(sys.argv[2]))"
@@ -48,6 +49,26 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Keep as it is, and say nothing any more."""
+
+
+class NoStore:
+    """Keeps nothing: what an agent has goes to the next one directly, or ends with it."""
+
+    def put(self, name: str, fds: Sequence[int]) -> None:
+        """Nothing is kept."""
+
+    def forget(self, name: str) -> None:
+        """Nothing was."""
+
+    def take(self) -> list[Bundle]:
+        """There is nothing."""
+        return []
+
+    def check(self) -> None:
+        """Nothing can be wrong with it."""
+
+    def close(self) -> None:
+        """Nothing is to be done."""
 
 
 class SystemdStore:
@@ -166,14 +187,10 @@ class KeeperStore:
     def _is_there(self) -> bool:
         if self._socket is None:
             return False
-        try:
-            # It says nothing unasked: whatever can be read is its end.
-            self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        # It says nothing unasked: whatever can be read is its end.
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
 
     def _ask(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         try:

@@ -108,12 +108,12 @@ class Survival:
         again, hopeless = listener.recover()
         return Survivor(listener, _record(journal), again, hopeless)
 
-    def keep(self, fd: int, record: Mapping[str, Any]) -> JournaledListener:
+    def keep(self, fd: int, record: bytes) -> JournaledListener:
         """Make the listener *fd* one that survives; it is kept when this returns.
 
         Args:
             fd: A listener, taken over unless this raises.
-            record: What to tell the successor about it, as JSON has it.
+            record: What to tell the successor about it: a JSON object.
 
         Raises:
             KernelError: *fd* is no listener, or there is no room for a journal.
@@ -122,7 +122,7 @@ class Survival:
         name = _LISTENER + secrets.token_hex(8)
         listener = JournaledListener.from_fd(fd)
         try:
-            listener.journal.record = json.dumps(record).encode()
+            listener.journal.record = record
             self.store.put(name, [listener.fileno(), listener.journal.fileno()])
         except BaseException:
             listener.detach()
@@ -130,10 +130,6 @@ class Survival:
         with self._lock:
             self._names[listener] = name
         return listener
-
-    def update(self, listener: JournaledListener, record: Mapping[str, Any]) -> None:
-        """Tell the successor something else about *listener*: all of it, or nothing."""
-        listener.journal.record = json.dumps(record).encode()
 
     def release(self, listener: JournaledListener) -> None:
         """Keep *listener* no more: nobody uses its filter, or it is let go."""

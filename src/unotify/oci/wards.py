@@ -102,10 +102,16 @@ class Wards:
 
     def close(self, drain: float) -> None:
         """End all of them, at the same time; their calls have *drain* seconds to finish."""
+        self._end(lambda supervisor: supervisor.stop(drain=drain))
+
+    def leave(self, drain: float) -> None:
+        """As `close`, but what is unanswered after *drain* seconds stays so, for a successor."""
+        self._end(lambda supervisor: supervisor.leave(drain=drain))
+
+    def _end(self, end: Callable[[Supervisor], object]) -> None:
         wards, self._all = self._all, []
         threads = [
-            Thread(target=ward.supervisor.stop, kwargs={"drain": drain}, name="unotify-stop")
-            for ward in wards
+            Thread(target=end, args=[ward.supervisor], name="unotify-stop") for ward in wards
         ]
         for thread in threads:
             thread.start()

@@ -139,12 +139,14 @@ class Quick:
             if len(self._stuck) >= _STUCK:
                 self._stale = True
                 return None
-            # Only death ends a call there, so nothing has to be undone, or kept in order; and
-            # nobody counts how many are under way.
+            # Only death ends a call there, so nothing has to be undone, or kept in order; nobody
+            # counts how many are under way, and none is written down for a successor.
             sources = {
                 listener: source.ours
                 for listener, source in self._sources.items()
-                if source.quiet and source.quota is None
+                if source.quiet
+                and source.quota is None
+                and getattr(source.listener, "journal", None) is None
             }
             rules = self.shortcuts() if sources else ()
             if rules:
