@@ -8,6 +8,7 @@ that runtimes make and remove.
 from __future__ import annotations
 
 import copy
+import errno
 import functools
 import json
 import os
@@ -18,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,7 @@ class Place:
         self.path = path
         self._runtimes: list[Runtime] = []
         self._processes: list[subprocess.Popen[str]] = []
+        self._containers: list[str] = []
         self._names = 0
 
     def fresh(self, kind: str) -> Path:
@@ -97,6 +100,11 @@ class Place:
         self._names += 1
         unique = self.path.name.rpartition("-")[2].replace("_", "x")
         return f"{kind}-{os.getpid()}-{unique}-{self._names}"
+
+    def container(self, kind: str = "c") -> str:
+        """The name of a container whose control groups go with the place."""
+        self._containers.append(self.name(kind))
+        return self._containers[-1]
 
     def begin(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
         """Start a process that ends with the place at the latest."""
@@ -122,6 +130,8 @@ class Place:
             with process:  # closes its pipes
                 if process.poll() is None:
                     process.kill()
+        for name in self._containers:
+            remove_groups(name)
         shutil.rmtree(self.path)
 
 
@@ -135,6 +145,28 @@ def new_place() -> Iterator[Place]:
         yield place
     finally:
         place.clean()
+
+
+def remove_groups(name: str) -> None:
+    """Take away the control groups of a container: a runtime that was killed leaves them."""
+    for pattern in (name, f"*/{name}", f"{name}.*", f"*/{name}.*"):
+        for group in Path("/sys/fs/cgroup").glob(pattern):
+            for inner, _, _ in os.walk(group, topdown=False):
+                until(partial(_removed, Path(inner)))
+
+
+def _removed(group: Path) -> bool:
+    try:
+        for pid in (group / "cgroup.procs").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        group.rmdir()
+    except (FileNotFoundError, ProcessLookupError):
+        return not group.exists()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False  # somebody is at the end in there
+    return True
 
 
 # ---------------------------------------------------------------- the agent
@@ -423,7 +455,7 @@ class Runtime:
     def runs(self, bundle: Bundle) -> subprocess.CompletedProcess[str]:
         """Run a container to its end."""
         bundle.write()
-        return self.does("run", self._place.name("c"), bundle=bundle)
+        return self.does("run", self._place.container(), bundle=bundle)
 
     def begins(self, bundle: Bundle) -> tuple[str, subprocess.Popen[str]]:
         """Start a container whose standard streams are pipes; its name, and the runtime."""
@@ -432,7 +464,7 @@ class Runtime:
 
     def begins_in(self, directory: Path) -> tuple[str, subprocess.Popen[str]]:
         """The same with a bundle made by hand."""
-        name = self._place.name("c")
+        name = self._place.container()
         process = self._place.begin(
             [*self._command, "run", name],
             stdin=subprocess.PIPE,
@@ -445,7 +477,7 @@ class Runtime:
     def detaches(self, bundle: Bundle) -> str:
         """Start a container that goes on without the runtime."""
         bundle.write()
-        name = self._place.name("c")
+        name = self._place.container()
         # Nobody waits for pipes that the container keeps.
         done = subprocess.run(
             [*self._command, "run", "-d", name],

@@ -38,8 +38,9 @@ def sethostname(call):
         gate.read()
     return Return(0)
 """
-WAITING = "echo ready; read go; mkdir /tmp/a; ls /tmp"
-ASKING = "hostname other; echo and on; mkdir /tmp/a; ls /tmp"
+# Of two pipes nobody knows which one was written to first.
+WAITING = "exec 2>&1; echo ready; read go; mkdir /tmp/a; ls /tmp"
+ASKING = "exec 2>&1; hostname other; echo and on; mkdir /tmp/a; ls /tmp"
 NOT_THERE = "mkdir: can't create directory '/tmp/a': Function not implemented\n"
 
 
@@ -206,7 +207,7 @@ def test_the_runtime_is_killed_later(name: str, lasting: Desk, place: Place) -> 
     runtime = place.runtime(name)
     bundle = runtime.bundle().supervised(POLICY, lasting.agent)
     container, process = runtime.begins(
-        bundle.runs("echo ready; trap 'mkdir /tmp/a; exit' USR1; while sleep 1; do :; done")
+        bundle.runs("trap 'mkdir /tmp/a; exit' USR1; echo ready; while sleep 0.1; do :; done")
     )
     says(process, "ready\n")
     os.kill(process.pid, signal.SIGKILL)

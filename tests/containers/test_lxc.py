@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,7 +72,6 @@ class Lxc:
         (policies / "cookie.toml").write_text(POLICY)
         self._policies, self._socket = policies, place.fresh("lxc")
         self._containers = place.path / "containers"
-        self._groups = set(_groups())
 
     def agent(self) -> Agent:
         """One more agent at the same socket."""
@@ -81,7 +79,7 @@ class Lxc:
 
     def begins(self, script: str) -> tuple[Path, subprocess.Popen[str]]:
         """Start a container; its root, and LXC."""
-        name = self._place.name("l")
+        name = self._place.container("l")
         rootfs = self._place.runtime("runc").bundle().rootfs
         for gate in ("first", "second"):
             os.mkfifo(rootfs / gate)
@@ -95,6 +93,10 @@ class Lxc:
             "lxc.apparmor.profile": "unconfined",
             # Where root lacks it, LXC cannot give it.
             "lxc.cap.drop": "sys_resource",
+            # LXC leaves the last one behind.
+            "lxc.cgroup.dir.container": f"{name}.container",
+            "lxc.cgroup.dir.monitor": f"{name}.monitor",
+            "lxc.cgroup.dir.monitor.pivot": f"{name}.pivot",
             "lxc.mount.auto": "proc",
             "lxc.seccomp.profile": str(home / "filter"),
             "lxc.seccomp.notify.proxy": f"unix:{self._socket}",
@@ -112,19 +114,10 @@ class Lxc:
         return rootfs, process
 
     def clean(self) -> None:
-        """End what still runs, and take away the control groups, as a killed LXC does not."""
+        """End what still runs."""
         for home in self._containers.iterdir() if self._containers.exists() else ():
             path = ["-P", str(self._containers), "-n", home.name]
             self._apart.does(program("lxc-stop"), *path, "--kill", "--nolock")
-        for group in set(_groups()) - self._groups:
-            with suppress(OSError):  # somebody else's
-                group.rmdir()
-
-
-def _groups() -> Iterator[Path]:
-    """LXC's control groups: some hierarchies are below others' directories."""
-    for pattern in ("lxc.*", "*/lxc.*"):
-        yield from Path("/sys/fs/cgroup").glob(pattern)
 
 
 @pytest.fixture(name="lxc")
