@@ -31,6 +31,9 @@ _DEEPEST: Final = 64
 """Braces and brackets in each other; a state has three."""
 
 
+_LONGEST_ID: Final = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessState:
     """Who is behind a listener, as its runtime says.
@@ -222,6 +225,9 @@ def _parse(text: bytearray, count: int) -> tuple[ProcessState, int]:
     id = _text(state, "id")
     if not id:
         raise ValueError("the state has no id")
+    # It goes into logs, one container a line.
+    if len(id) > _LONGEST_ID or not id.isprintable():
+        raise ValueError("the state's id is too long, or cannot be printed")
     annotations = state.get("annotations")
     if annotations is None:
         annotations = {}
@@ -232,11 +238,11 @@ def _parse(text: bytearray, count: int) -> tuple[ProcessState, int]:
             id=id,
             pid=_pid(found),
             init=_pid(state),
-            status=_text(state, "status"),
+            status=_loose(state, "status"),
             metadata=_text(found, "metadata"),
             annotations=MappingProxyType({key: _text(annotations, key) for key in annotations}),
-            bundle=_text(state, "bundle"),
-            version=_text(found, "ociVersion"),
+            bundle=_loose(state, "bundle"),
+            version=_loose(found, "ociVersion"),
         ),
         index,
     )
@@ -249,6 +255,12 @@ def _text(table: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{key} is no string")
     return value
+
+
+def _loose(table: Mapping[str, Any], key: str) -> str:
+    # Nothing that a policy is chosen by: whatever it is, it is no reason to refuse.
+    value = table.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _pid(table: Mapping[str, Any]) -> int:

@@ -137,6 +137,8 @@ def test_listener_in_a_later_message_is_refused() -> None:
         (message(state=[]), "no state"),
         (message(state={}), "no id"),
         (message(state={"id": 7}), "id is no string"),
+        (message(state={"id": "a\nb"}), "cannot be printed"),
+        (message(state={"id": "a" * 2000}), "too long"),
         (message(state={"id": "c", "annotations": 7}), "annotations is no object"),
         (message(state={"id": "c", "annotations": {"k": 7}}), "k is no string"),
         (message(metadata=7), "metadata is no string"),
@@ -179,6 +181,8 @@ def test_empty_connection() -> None:
 
 def test_unknown_fields() -> None:
     """Fields that nobody knows, and null for what is missing, are no reason to refuse."""
+    odd = message(ociVersion=7, state={"id": "c", "status": [], "bundle": {}})
+    assert received(odd).state == ProcessState(id="c", pid=7)
     data = message(new={"a": [1, {}]}, metadata=None, ociVersion="9.9", pid=-3)
     piece = received(data)
     assert piece.state == ProcessState(id="c", version="9.9")
