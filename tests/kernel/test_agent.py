@@ -113,6 +113,50 @@ def test_reload(running: Running, said: pytest.LogCaptureFixture) -> None:
     assert "policies are loaded: web is changed" in said.messages
 
 
+def test_reload_that_moves(tmp_path: Path) -> None:
+    """Containers that are to move get the new version, once their calls in flight are over."""
+    held: list[Any] = []
+
+    def prepare(supervisor: Any) -> None:
+        @supervisor.on("getuid")
+        def hold(call: Call) -> Any:
+            held.append(supervisor.hold(call))
+            return held[-1]
+
+    asking = '[[rule]]\ncalls = ["getuid"]\ndo = "notify"\n'
+    policies = {
+        "web": policy(11) + asking,
+        "containers": 'version = 1\ndefault = "web"\non-reload = "move"\n',
+    }
+    with (
+        Running(tmp_path, policies=policies, prepare=prepare) as running,
+        Target("getppid", "getuid") as busy,
+        Target("getppid") as process,
+        Target("getppid") as quick,
+    ):
+        bring(running.path, busy)
+        bring(running.path, process, status="running")
+        bring(running.path, quick, "quick")
+        until(lambda: len(running.container().listeners) == 2)
+        old = running.container().ward
+        assert (ppid(busy), ppid(process), ppid(quick)) == (11, 11, 11)
+        busy.call("getuid")
+        until(lambda: held)
+        running.load("web", policy(33) + asking)
+        until(lambda: (ppid(process), ppid(quick)) == (33, 33))
+        assert running.container().ward is not old
+        assert old in list(running.agent.wards)
+        held[0].release(Return(5))
+        assert busy.answer()["ret"] == 5
+        until(lambda: ppid(busy) == 33)
+        until(lambda: old not in list(running.agent.wards))
+        running.load("containers", 'version = 1\ndefault = "refuse"\n')
+        until(lambda: running.container().ward is running.agent.wards.refusing)
+        until(lambda: ppid(process) == -1)
+    running.ended()
+    assert running.agent.wards.refusing.containers == 0
+
+
 def test_reload_by_itself(running: Running) -> None:
     """A change of the directory is seen without a signal."""
     running.write("new", policy(44))

@@ -27,15 +27,16 @@ from unotify.kernel.journaled import JournaledListener
 from unotify.kernel.listener import LinuxListener
 from unotify.oci.attending import Attendant
 from unotify.oci.bundles import Bundle, PeerError
-from unotify.oci.choosing import REFUSE
+from unotify.oci.choosing import REFUSE, Choice
 from unotify.oci.containers import Container, Containers, Served
 from unotify.oci.door import Door
 from unotify.oci.killable import is_wait_killable
 from unotify.oci.lxc_reception import LxcReception
+from unotify.oci.moving import Moving
 from unotify.oci.process_state import ProcessState
 from unotify.oci.reception import Reception
 from unotify.oci.restoring import Restoring, remember
-from unotify.oci.shelf import Shelf
+from unotify.oci.shelf import Shelf, Version
 from unotify.oci.sockets import Peer
 from unotify.oci.survival import Survival
 from unotify.oci.takeover import hand_over
@@ -115,6 +116,7 @@ class Agent:
         uids = frozenset({0, os.geteuid()}) if uids is None else uids
         self.reception = Reception(Door(self.selector, uids=uids), welcome=self._welcome)
         self.lxc = LxcReception(Door(self.selector, uids=uids), welcome=self._welcome)
+        self._moving = Moving(self.containers, self._closed, self._write_down, self.wake)
         self._running = False
         self._stopping = False
         self._reloading = False
@@ -168,8 +170,7 @@ class Agent:
         container = self.containers.running(state)
         if container is None:
             choice = self.shelf.loaded.choose(state)
-            version = self.shelf.loaded.policies.get(choice.policy)
-            ward = self.wards.refusing if version is None else version.made
+            ward, version = self._chosen(choice)
             container = Container(state.id, state, ward, choice, Quota(self._calls), version)
         served = Served(listener, state, self._is_wait_killable(container, state))
         kept = self._kept(container, served)
@@ -181,6 +182,10 @@ class Agent:
                 kept.listener.close()
             raise
         return container
+
+    def _chosen(self, choice: Choice) -> tuple[Ward, Version[Ward] | None]:
+        version = self.shelf.loaded.policies.get(choice.policy)
+        return self.wards.refusing if version is None else version.made, version
 
     def _serve(self, container: Container, served: Served, backlog: Iterable[bytes] = ()) -> None:
         self.containers.add(container, served)
@@ -268,6 +273,10 @@ class Agent:
         self.ask_stop()
         self.leave()
 
+    def _write_down(self, container: Container, served: Served) -> None:
+        if isinstance(served.listener, JournaledListener):
+            served.listener.journal.record = remember(container, served)
+
     def _check_store(self, survival: Survival) -> None:
         try:
             survival.store.check()
@@ -331,7 +340,7 @@ class Agent:
     def reload(self) -> bool:
         """Load the policies again; False if something is wrong, which changes nothing.
 
-        Containers keep the version that they began with.
+        Containers keep the version that they began with, but for those that are to move.
         """
         for attendant in self.attendants:
             attendant.reloading()
@@ -362,6 +371,10 @@ class Agent:
             if before is not None:
                 before.made.outdated = True
         _log.info("policies are loaded: %s", ", ".join(said) or "none has changed")
+        for container in self.containers:
+            if container.choice.moves:
+                choice = new.choose(container.state)
+                self._moving.move(container, choice, *self._chosen(choice))
         self.wards.sweep()
         return True
 
@@ -400,6 +413,7 @@ class Agent:
     def _look(self) -> None:
         now = time.monotonic()
         asked, self._reloading = self._reloading, False
+        self._moving.go_on()
         if now >= self._look_at:
             self._look_at = now + _LOOK
             asked = self.shelf.changed() or asked
@@ -462,6 +476,7 @@ class Agent:
         self.reception.close()
         self.lxc.close()
         self.wards.close(self._drain)
+        self._moving.close()
         if self._successor is not None:
             self._successor.close()
         self.selector.close()

@@ -52,7 +52,9 @@ _KEYS: Final = (
     "id",
     "image",
     "wait-killable",
+    "on-reload",
 )
+_ON_RELOAD: Final = ("keep", "move")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,13 @@ class Choice:
         policy: The policy's name, or `REFUSE`.
         by: Which entry said so, counted from 1; 0 for the default.
         wait_killable: Whether its filter has WAIT_KILLABLE_RECV; ``None``: look yourself.
+        moves: Whether it is chosen for again when policies are loaded again.
     """
 
     policy: str
     by: int = 0
     wait_killable: bool | None = None
+    moves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Entry:
         named_by: The annotation that does, or empty: its metadata.
         patterns: What has to match, by ``metadata``, ``id`` or ``image``.
         annotations: Patterns of annotations, by their key.
-        wait_killable: As in `Choice`.
+        wait_killable: As in `Choice`; likewise *moves*.
     """
 
     policy: str = ""
@@ -87,6 +91,7 @@ class Entry:
     patterns: Mapping[str, re.Pattern[str]] = field(default_factory=lambda: MappingProxyType({}))
     annotations: Mapping[str, re.Pattern[str]] = field(default_factory=lambda: MappingProxyType({}))
     wait_killable: bool | None = None
+    moves: bool = False
 
     def policy_for(self, state: ProcessState, names: Collection[str]) -> str | None:
         """The policy that it gives to the container of *state*, or ``None``: no match."""
@@ -110,18 +115,20 @@ class Table:
     Attributes:
         entries: In order.
         default: The policy of containers that no entry matches.
+        moves: As in `Choice`, of these.
     """
 
     entries: tuple[Entry, ...] = (Entry(),)
     default: str = REFUSE
+    moves: bool = False
 
     def choose(self, state: ProcessState, names: Collection[str]) -> Choice:
         """What the container of *state* gets, of policies with these *names*."""
         for number, entry in enumerate(self.entries, 1):
             policy = entry.policy_for(state, names)
             if policy is not None:
-                return Choice(policy, number, entry.wait_killable)
-        return Choice(self.default)
+                return Choice(policy, number, entry.wait_killable, entry.moves)
+        return Choice(self.default, moves=self.moves)
 
 
 def image_of(state: ProcessState) -> str:
@@ -159,21 +166,22 @@ class _Reader:
             found = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InvalidPolicy([PolicyError(str(error), source=self._source)]) from None
-        self._known(found, ("version", "default", "container"), "the table")
+        self._known(found, ("version", "default", "container", "on-reload"), "the table")
         if found.get("version") != 1:
             self._wrong("version is 1", hint="write version = 1 at its start")
         default = found.get("default", REFUSE)
         self._policy(default, "default")
+        moves = self._moves(found, "the table")
         given = found.get("container", [])
         if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
             self._wrong("container is a list of tables", hint="write [[container]] for each")
             given = []
-        entries = tuple(self._entry(each, n) for n, each in enumerate(given, 1))
+        entries = tuple(self._entry(each, n, moves) for n, each in enumerate(given, 1))
         if self._problems:
             raise InvalidPolicy(self._problems)
-        return Table(entries, default)
+        return Table(entries, default, moves)
 
-    def _entry(self, given: dict[str, Any], number: int) -> Entry:
+    def _entry(self, given: dict[str, Any], number: int, moves: bool) -> Entry:
         what = f"container {number}"
         self._known(given, _KEYS, what)
         policy, named_by = given.get("policy", ""), ""
@@ -206,6 +214,7 @@ class _Reader:
                 for key, value in annotations.items()
             },
             wait_killable=killable,
+            moves=self._moves(given, what) if "on-reload" in given else moves,
         )
 
     def _naming(self, value: object, what: str) -> str:
@@ -230,6 +239,12 @@ class _Reader:
         if not isinstance(value, str) or value not in self._names:
             hint = nearest(str(value), self._names) or f"there are {', '.join(sorted(self._names))}"
             self._wrong(f"{what}: no policy is named {value!r}", hint=hint)
+
+    def _moves(self, given: Mapping[str, Any], what: str) -> bool:
+        value = given.get("on-reload", "keep")
+        if value not in _ON_RELOAD:
+            self._wrong(f'on-reload of {what} is "keep" or "move"')
+        return bool(value == "move")
 
     def _known(self, given: Mapping[str, Any], keys: Collection[str], what: str) -> None:
         for key in given:

@@ -111,6 +111,27 @@ class Containers:
             container.listeners[served.listener] = served
             self._by_listener[served.listener] = container
 
+    def move(
+        self, container: Container, choice: Choice, ward: Ward, version: Version[Ward] | None
+    ) -> list[Served]:
+        """Give *container* to another ward; returns its listeners, which the old one still has.
+
+        Each of them counts for the old one until `moved`.
+        """
+        with self._lock:
+            served = list(container.listeners.values())
+            if not served:
+                return []  # it has ended in this moment
+            container.ward.containers += len(served) - 1
+            container.ward, container.version, container.choice = ward, version, choice
+            ward.containers += 1
+            return served
+
+    def moved(self, ward: Ward) -> None:
+        """A listener has left *ward*, where it was, or was closed there."""
+        with self._lock:
+            ward.containers -= 1
+
     def closed(self, listener: Listener) -> Container | None:
         """Forget *listener*; returns its container if that was the last."""
         with self._lock:

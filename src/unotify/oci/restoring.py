@@ -67,7 +67,12 @@ class Restoring:
                 memory.state.id,
                 memory.state,
                 self._wards.refusing if version is None else version.made,
-                Choice(memory.policy if version else REFUSE, memory.by, memory.wait_killable),
+                Choice(
+                    memory.policy if version else REFUSE,
+                    memory.by,
+                    memory.wait_killable,
+                    self._shelf.loaded.choose(memory.state).moves,
+                ),
                 Quota(self._calls),
                 version,
                 since=memory.since,

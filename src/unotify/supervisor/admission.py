@@ -1,8 +1,13 @@
-"""Who is received from: listeners whose quota is used up wait, and suspects have threads apart."""
+"""Who is received from: listeners whose quota is used up wait, and suspects have threads apart.
+
+A listener that is released is received from no more at once, but leaves only when none of its
+calls is in flight, and by the leader's hand: whoever takes it over would receive beside a
+leader that was told of a notification before, and one of the two would block (E9).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 
 from unotify.kernel.interface import Listener, Poller
@@ -29,6 +34,26 @@ class Admission:
         self._crowd = crowd
         # Of its own: it is taken where others are held, and nothing is taken under it.
         self._lock = Lock()
+        self.leaving: dict[Source, Callable[[Listener], None]] = {}
+        """What is released, and what to call when it has left."""
+
+    def release(self, source: Source, then: Callable[[Listener], None]) -> None:
+        """Receive no more from *source*, and let it leave."""
+        source.leaving = True
+        self.leave(source)
+        self.leaving[source] = then
+        self._poller.remove(source.listener)
+        self._poller.wake()
+
+    def look_again(self) -> None:
+        """A call of one that is leaving is over."""
+        self._poller.wake()
+
+    def departures(self) -> Iterator[tuple[Source, Callable[[Listener], None]]]:
+        """Those that can leave now; for the leader, between two waits."""
+        for source in list(self.leaving):
+            if not source.protocol.under_way and (then := self.leaving.pop(source, None)):
+                yield source, then
 
     def enter(self, source: Source) -> None:
         """*source* is served from now on."""

@@ -65,6 +65,7 @@ class Source:
         "buffer",
         "container",
         "kernel",
+        "leaving",
         "listener",
         "on_close",
         "open_target",
@@ -94,6 +95,7 @@ class Source:
         """The user namespace that its programs began in; empty: unknown, None: ours."""
         self.on_close = on_close
         self.quota = quota
+        self.leaving = False
         self.ours = ours
         """Whether we started its programs, and had no capability then."""
         self.protocol = ListenerProtocol()
@@ -152,6 +154,7 @@ class Engine:
         self.held: dict[Exchange, Held] = {}
         self.watched: dict[Exchange, Watch] = {}
         self.on_watch: Callable[[int], None] = lambda due: None
+        self.on_leaving: Callable[[], None] = lambda: None
         self.on_room: Callable[[Quota], None] = lambda quota: None
         self.on_spare: Callable[[Source, Exchange], None] = self.serve
         self.busy: dict[Tid, Exchange] = {}
@@ -360,6 +363,8 @@ class Engine:
                     follower = self._next_follower(tid)
         if source.quota is not None and source.quota.paused:
             self.on_room(source.quota)
+        if source.leaving:
+            self.on_leaving()
         return claimed, follower
 
     def _next_follower(self, tid: Tid) -> Work | None:

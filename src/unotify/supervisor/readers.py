@@ -93,6 +93,7 @@ class Readers:
         self.on_drained: Callable[[], None] = lambda: None
         self.admission = Admission(self._poller, self.sources, self._crowd)
         engine.on_room = self.admission.resume
+        engine.on_leaving = self.admission.look_again
 
     @property
     def in_flight(self) -> int:
@@ -131,6 +132,7 @@ class Readers:
         Comes back after some turns, with more to do: the caller has other things to do too.
         """
         turns = 0
+        self._let_leave()
         while turns < _TURNS and not self._stopping and (ready := self._poller.wait(0)):
             for listener, state in ready:
                 source = self.sources.get(listener)
@@ -150,6 +152,16 @@ class Readers:
             self.admission.leave(source)
             if source.on_close is not None:
                 source.on_close(source.listener)
+            if not self.sources:
+                self._kernel.rest()
+                self.on_drained()
+
+    def _let_leave(self) -> None:
+        for source, then in self.admission.departures():
+            with self._lock:
+                self.sources.pop(source.listener, None)
+                self.quick.retire()
+            then(source.listener)
             if not self.sources:
                 self._kernel.rest()
                 self.on_drained()
@@ -292,6 +304,8 @@ class Readers:
         engine, wait, sources = self._engine, self._poller.wait, self.sources
         instruments, quick = engine.instruments, self.quick.serve
         while self._leader is me and not self._stopping:
+            if self.admission.leaving:
+                self._let_leave()
             came, work = quick()
             if came is Came.YOURS and work is not None:
                 self._serving = work[0]

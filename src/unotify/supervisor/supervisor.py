@@ -438,6 +438,25 @@ class Supervisor:
         )
         self._serve(source, list(backlog))
 
+    def release(self, listener: Listener, then: Callable[[Listener], None]) -> None:
+        """Let go of *listener*, for another supervisor to attach it.
+
+        Nothing is received from it any more; targets wait for whoever attaches it next. It is let
+        go when none of its calls is in flight: those are still answered here.
+
+        Args:
+            listener: It; not closed.
+            then: Called with it when it was let go, in a thread of this supervisor, which waits for
+                it. Not if the supervisor stops before, which closes it.
+
+        Raises:
+            Conflict: It is not attached here.
+        """
+        source = self._readers.sources.get(listener)
+        if source is None:
+            raise Conflict(f"{listener!r} is not attached to this supervisor")
+        self._readers.admission.release(source, then)
+
     def _serve(self, source: Source, backlog: list[bytes]) -> None:
         with suppress(Unsupported):  # only a scheduling hint (W3)
             source.listener.set_flags(ListenerFlag.SYNC_WAKE_UP)

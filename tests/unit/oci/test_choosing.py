@@ -111,6 +111,18 @@ def test_wait_killable() -> None:
     assert said == [True, False, None]
 
 
+def test_on_reload() -> None:
+    """The table and each entry may say whether containers get what is loaded later."""
+    entries = (
+        '[[container]]\nid = "a"\npolicy = "web"\n'
+        '[[container]]\nid = "b"\npolicy = "web"\non-reload = "keep"\n'
+    )
+    found = table('on-reload = "move"\n' + entries)
+    said = [found.choose(ProcessState(id), NAMES).moves for id in ("a", "b", "c")]
+    assert said == [True, False, True]
+    assert not table(entries).choose(ProcessState("a"), NAMES).moves
+
+
 def test_image() -> None:
     """The image is in the annotation of whichever runtime it is; podman tells none."""
     for key in (
@@ -144,6 +156,7 @@ def test_image() -> None:
         ('version = 1\n[[container]]\npolicy = "web"\nids = "a"', "container 1 has no ids"),
         ('version = 1\n[[container]]\npolicy = "web"\nannotation = "a"', "is a table of patterns"),
         ('version = 1\n[[container]]\npolicy = "web"\nwait-killable = 1', "is true or false"),
+        ('version = 1\non-reload = "go"', 'on-reload of the table is "keep" or "move"'),
     ],
 )
 def test_mistakes(text: str, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import Any
@@ -155,16 +156,17 @@ def test_a_suspect_has_threads_of_its_own(threaded: Rig) -> None:
     supervisor = threaded.supervise()
     slow, quick = threaded.kernel.listener(), threaded.kernel.listener()
     quota = Quota(4)
-    go, who = threading.Event(), []
+    go = threading.Event()
+    names: list[str] = []
 
     @supervisor.on("getppid")
     def linger(call: Call) -> Return:
+        names.append(threading.current_thread().name)
         go.wait(20)
         return Return(1)
 
     @supervisor.on("getuid")
     def instant(call: Call) -> Return:
-        who.append(threading.current_thread())
         return Return(2)
 
     supervisor.attach(slow, quota=quota)
@@ -176,16 +178,22 @@ def test_a_suspect_has_threads_of_its_own(threaded: Rig) -> None:
     second = slow.notify("getppid", tid=3)
     until(lambda: second.sent)
     assert quick.notify("getuid", tid=4).answer() == Return(2)
-    assert who[0] is who[1]  # nobody had to take over
+    until(lambda: len(names) == 2)
+    assert names[0] != names[1] == "unotify-spare"
     since = time.monotonic()
     until(lambda: time.monotonic() > since + 2 * TAKEOVER)
     go.set()
     first.answer()
     second.answer()
     until(lambda: quota.suspect == PROBATION)
-    for tid in range(100, 100 + PROBATION):
-        slow.notify("getuid", tid=tid).answer()
-    until(lambda: not quota.suspect)
+    tids = itertools.count(100)
+
+    def is_trusted() -> bool:
+        slow.notify("getuid", tid=next(tids)).answer()
+        return not quota.suspect
+
+    until(is_trusted)
+    assert next(tids) >= 100 + PROBATION
 
 
 def test_when_threads_are_scarce(threaded: Rig) -> None:
