@@ -31,7 +31,7 @@ from unotify.calls import Call
 from unotify.errors import Conflict
 from unotify.supervisor import Held
 from unotify.supervisor import Supervisor as _Supervisor
-from unotify.supervisor.engine import Source
+from unotify.supervisor.sources import Source
 
 __all__ = ["Supervisor"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
 
 from unotify.kernel.interface import Listener, Poller
-from unotify.supervisor.engine import Source
 from unotify.supervisor.quotas import Quota
+from unotify.supervisor.sources import Source
 
 __all__ = ["Admission"]
 

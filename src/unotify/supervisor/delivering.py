@@ -14,7 +14,7 @@ from unotify.protocol import Content, Exchange, Fail, InstallFd, Reply
 from unotify.protocol.codec import pad_response
 
 if TYPE_CHECKING:
-    from unotify.supervisor.engine import Source
+    from unotify.supervisor.sources import Source
 
 __all__ = ["deliver", "dispose", "free", "note"]
 

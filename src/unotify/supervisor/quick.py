@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from unotify.kernel.interface import Came, Kernel, Listener, Poller, Server, Shortcut
 from unotify.protocol import Exchange
-from unotify.supervisor.engine import Source
+from unotify.supervisor.sources import Source
 from unotify.supervisor.statistics import Counters
 
 __all__ = ["Quick"]

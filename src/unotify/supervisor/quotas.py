@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from unotify.errors import Conflict
 
 if TYPE_CHECKING:
-    from unotify.supervisor.engine import Source
+    from unotify.supervisor.sources import Source
 
 __all__ = ["PROBATION", "Quota"]
 

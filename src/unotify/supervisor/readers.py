@@ -26,7 +26,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from threading import Lock, Semaphore, Thread, current_thread
+from threading import Thread, current_thread
 from time import perf_counter_ns
 from typing import Any, Final, TypeAlias
 
@@ -35,10 +35,12 @@ from unotify.errors import Error
 from unotify.kernel.interface import Came, Kernel, Listener, Poller, Ready
 from unotify.protocol import Continue, Exchange, ExchangeState, Fail, InstallFd, Return
 from unotify.supervisor.admission import Admission
-from unotify.supervisor.engine import Engine, Source
+from unotify.supervisor.crew import Crew
+from unotify.supervisor.engine import Engine
 from unotify.supervisor.quick import Quick
 from unotify.supervisor.quotas import PROBATION, Quota
 from unotify.supervisor.router import Step
+from unotify.supervisor.sources import Source
 
 __all__ = ["Readers"]
 
@@ -50,46 +52,30 @@ TAKEOVER: Final = 0.004
 _DROWSY: Final = 25
 """Looks without any call after which the understudy dozes."""
 
-_RETRY: Final = 0.05
-"""Seconds until it is looked again for a thread to spare."""
-
 _PLAIN: Final = frozenset({Return, Fail, Continue})
 _PENDING: Final = Ready.PENDING
 
 _TURNS: Final = 128
 """Notifications that one :meth:`Readers.process_pending` serves, about."""
 
-_REST: Final = 2.0
-"""Seconds that a spare thread rests before it ends."""
-
 
 _Turn: TypeAlias = list[tuple[Source, Exchange] | None]
 
 
-class Readers:
+class Readers(Crew):
     """The reading threads of one supervisor; they start when the first listener comes."""
 
     def __init__(self, kernel: Kernel, engine: Engine, *, most: int) -> None:
+        super().__init__(kernel, most=most)
         self.sources: dict[Listener, Source] = {}
-        self._kernel = kernel
         self._engine = engine
-        self._most = most
         self._poller: Poller = kernel.poller()
         self._lookout: Poller = kernel.poller()
-        self._lock = Lock()
         self.quick = Quick(kernel, self._poller, self._lookout, self.sources, self._lock)
-        self._threads: set[Thread] = set()
-        self._leader: Thread | None = None
-        self._understudy: Thread | None = None
-        self._resting = 0
-        self._wanted = Semaphore(0)
         self._busy_since = 0
         self._serving: Source | None = None
         self._current: _Turn = []
         self._dozing = False
-        self._stopping = False
-        self._retrying = False
-        self._closing = False
         self.on_drained: Callable[[], None] = lambda: None
         self.admission = Admission(self._poller, self.sources, self._crowd)
         engine.on_room = self.admission.resume
@@ -101,11 +87,6 @@ class Readers:
         known = sum(len(source.protocol.under_way) for source in list(self.sources.values()))
         unknown = any(unknown is not None for unknown in self._current)
         return known + unknown + bool(self.quick.since())
-
-    @property
-    def count(self) -> int:
-        """How many threads there are."""
-        return len(self._threads)
 
     def add(self, source: Source, backlog: list[Exchange], *, threads: bool) -> None:
         """Read *source* from now on; serve *backlog* first."""
@@ -172,133 +153,19 @@ class Readers:
 
     def stop(self) -> None:
         """Receive no more. Threads that are in a handler end after it."""
-        with self._lock:
-            self._stopping = True
-            threads = list(self._threads)
+        threads = self._begin_stop()
         # What it is busy with may be answered by others from now on.
         self._take_over(current_thread())
         self._poller.wake()
         self._lookout.wake()
-        for _ in threads:
-            self._wanted.release()
+        self._dismiss(threads)
 
-    def join(self, timeout: float) -> bool:
-        """Wait until all other threads have ended; False if some handler still runs.
-
-        What that handler is busy with can then be answered by others.
-        """
-        end, me = time.monotonic() + timeout, current_thread()
-        while True:
-            with self._lock:
-                threads = [thread for thread in self._threads if thread is not me]
-            if not threads:
-                return True
-            left = end - time.monotonic()
-            if left <= 0:
-                self._take_over(me)
-                return False
-            threads[0].join(left)
-
-    def close(self) -> None:
-        """Free the pollers, now or when the last thread ends; after :meth:`stop`."""
-        with self._lock:
-            self._closing = True
-            last = not self._threads
-        if last:
-            self._close_pollers()
-
-    def _close_pollers(self) -> None:
+    def _end(self) -> None:
         self.quick.close()
         self._poller.close()
         self._lookout.close()
 
-    # -- threads -------------------------------------------------------------
-
-    def _ensure(self) -> None:
-        """See to it that there is a leader and somebody who stands by."""
-        while True:
-            with self._lock:
-                missing = (self._leader is None) + (self._understudy is None)
-                most = self._most + self._kernel.stalled()
-                if self._stopping or not missing:
-                    return
-                if len(self._threads) >= most:
-                    # All are busy. The next that finishes has work to do; but none
-                    # may ever finish, and stalled ones count only until it shows.
-                    if not self._retrying:
-                        self._retrying = True
-                        Thread(target=self._retry, name="unotify-retry", daemon=True).start()
-                    return
-                if self._resting:
-                    for _ in range(min(missing, self._resting)):
-                        self._wanted.release()
-                    return
-                role = "lead" if self._leader is None else "stand by"
-                thread = Thread(target=self._work, name=f"unotify-{role}", daemon=True)
-                if role == "lead":
-                    self._leader = thread
-                else:
-                    self._understudy = thread
-                self._threads.add(thread)
-            thread.start()
-
-    def _retry(self) -> None:
-        time.sleep(_RETRY)
-        self._retrying = False
-        self._ensure()
-
-    def _start(self, work: Callable[[], None]) -> None:
-        def run() -> None:
-            try:
-                work()
-            except Exception:
-                _log.exception("a reader failed")
-            finally:
-                self._leave(thread)
-
-        thread = Thread(target=run, name="unotify-spare", daemon=True)
-        with self._lock:
-            self._threads.add(thread)
-        thread.start()
-
-    def _work(self) -> None:
-        me = current_thread()
-        try:
-            while self._take_role(me):
-                if self._leader is me:
-                    self._lead(me)
-                elif self._understudy is me:
-                    self._stand_by(me)
-        finally:
-            self._leave(me)
-
-    def _leave(self, me: Thread) -> None:
-        with self._lock:
-            self._threads.discard(me)
-            if self._leader is me:
-                self._leader = None
-            if self._understudy is me:
-                self._understudy = None
-            last = self._closing and not self._threads
-        if last:
-            self._close_pollers()
-
-    def _take_role(self, me: Thread) -> bool:
-        with self._lock:
-            if self._stopping:
-                return False
-            if self._leader is None:
-                self._leader = me
-            elif self._understudy is None and self._leader is not me:
-                self._understudy = me
-            if me in (self._leader, self._understudy):
-                return True
-            self._resting += 1
-        wanted = self._wanted.acquire(timeout=_REST)
-        with self._lock:
-            self._resting -= 1
-            # Somebody may have asked for us in the moment we gave up waiting.
-            return wanted or self._leader is None or self._understudy is None
+    # -- receiving -----------------------------------------------------------
 
     def _lead(self, me: Thread) -> None:
         engine, wait, sources = self._engine, self._poller.wait, self.sources
@@ -356,7 +223,7 @@ class Readers:
         self._start(serve)
 
     def _crowd(self) -> float:
-        return len(self._threads) / (self._most + self._kernel.stalled())
+        return self.count / self._limit()
 
     # A turn is a list of one: the leader takes the item out when it has finished, and
     # who takes the lead takes it out before. Taking is atomic, and much cheaper than

@@ -21,7 +21,7 @@ from unotify.kernel.interface import Kernel, Listener, Shortcut, Spawned
 from unotify.protocol import Fail, Return
 from unotify.supervisor.addons import registrations_of, verbs_of
 from unotify.supervisor.deadlines import Deadlines
-from unotify.supervisor.engine import Engine, FixedReply, Source
+from unotify.supervisor.engine import Engine, FixedReply
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instrument
 from unotify.supervisor.performing import VERBS
@@ -29,6 +29,7 @@ from unotify.supervisor.policies import Policies, policies_of
 from unotify.supervisor.quotas import Quota
 from unotify.supervisor.readers import Readers
 from unotify.supervisor.router import Router, register, require_seconds
+from unotify.supervisor.sources import Source
 from unotify.supervisor.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -547,14 +548,7 @@ class Supervisor:
         self._readers.join(drain)
         for source in list(self._readers.sources.values()):
             self._engine.abandon(source)
-        self._deadlines.stop()
-        for source in list(self._readers.sources.values()):
-            with self._engine.lock:
-                vanished = source.protocol.close()
-            self._engine.vanished(vanished)
-            self._readers.remove(source)
-        self._readers.close()
-        self._idle.set()
+        self._end()
 
     def leave(self, *, drain: float = 5.0) -> bool:
         """Receive no more, and leave what is unanswered to whoever has copies of the listeners.
@@ -571,6 +565,10 @@ class Supervisor:
         self._closed = True
         self._readers.stop()
         finished = self._readers.join(drain)
+        self._end()
+        return finished
+
+    def _end(self) -> None:
         self._deadlines.stop()
         for source in list(self._readers.sources.values()):
             with self._engine.lock:
@@ -579,7 +577,6 @@ class Supervisor:
             self._readers.remove(source)
         self._readers.close()
         self._idle.set()
-        return finished
 
     def close(self) -> None:
         """:meth:`stop`, for ``with`` and :func:`contextlib.closing`."""

@@ -12,8 +12,8 @@ from unotify.calls import class_for
 from unotify.errors import BadAddress, NotExpressible
 from unotify.protocol import Exchange
 from unotify.supervisor.counters import Counters
-from unotify.supervisor.engine import Source
 from unotify.supervisor.facts import CallFacts
+from unotify.supervisor.sources import Source
 
 PATH = 0x1000
 

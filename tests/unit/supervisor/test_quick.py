@@ -12,8 +12,8 @@ import pytest
 
 from tests.unit.supervisor.fake_kernel import FakeKernel
 from unotify.kernel.interface import Came, Listener, Shortcut
-from unotify.supervisor.engine import Source
 from unotify.supervisor.quick import Quick
+from unotify.supervisor.sources import Source
 
 RULES = (Shortcut(257, -1),)
 
