@@ -183,6 +183,16 @@ def _modes():
 
 
 @case
+def _access():
+    made("a")
+    found = []
+    for mode in (0, 0o400, 0o010, 0o604, 0o711):
+        os.chmod("a", mode)
+        found.append([os.access("a", how) for how in (os.F_OK, os.R_OK, os.W_OK, os.X_OK)])
+    return found
+
+
+@case
 def _devices():
     os.umask(0o027)
     os.mknod("c", stat.S_IFCHR | 0o666, os.makedev(300, 70000))
@@ -335,6 +345,9 @@ def _nonsense():
         *(call("setuid", -1), call("setgid", -1), call("setgroups", -1, None)),
         *(call("setgroups", 1, 8), call("setfsuid", -1), call("setfsgid", -1)),
         *(call("capget", struct.pack("=Ii", 1, 0), None), call("capset", b"\0" * 8, b"\0" * 24)),
+        # Neither is a pointer to anything (charliecloud#1891 had that dereferenced).
+        *(call("capset", None, None), call("capget", None, None)),
+        call("capset", struct.pack("=Ii", 0x20080522, 0), None),
         *(caps(-1), caps(999999), call("prctl", 24, 64, 0, 0, 0), call("prctl", 8, 2, 0, 0, 0)),
         call("prctl", 47, 9, 0, 0, 0),
     ]

@@ -263,6 +263,23 @@ def test_a_nameless_file_is_kept(tmp_path: Path) -> None:
     assert played("stat", "-c", "%u %g", "a", store=store, cwd=work) == "5 6\n"
 
 
+def test_attributes_have_an_end(tmp_path: Path) -> None:
+    """A file's attributes are as bounded as on a disk: nobody fills the supervisor with them."""
+    (tmp_path / "a").touch()
+    code = """
+        import errno, os
+        os.setxattr("a", "trusted.one", bytes(40000))
+        try:
+            os.setxattr("a", "trusted.two", bytes(40000))
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+        os.setxattr("a", "trusted.one", bytes(50000))
+        print(os.listxattr("a"), len(os.getxattr("a", "trusted.one")))
+    """
+    said = played(*python(textwrap.dedent(code)), cwd=tmp_path)
+    assert said == "ENOSPC\n['trusted.one'] 50000\n"
+
+
 def test_beside_policies(tmp_path: Path) -> None:
     """A policy's rules come first, and what they do not mention plays root."""
     policy = tmp_path / "policy.toml"

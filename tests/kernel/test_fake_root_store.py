@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import missing
 from tests.kernel.cli_support import cli
 from tests.kernel.fake_root_support import played, python
 from unotify.handlers.ownership import Store
@@ -104,7 +106,11 @@ def test_other_spellings(place: Path) -> None:
         how = struct.pack("QQQ", os.O_RDWR, 0, 0)
         peek = struct.pack("QQQ", os.O_PATH, 0, 0)
         os.chdir("/")
+        handle = ctypes.create_string_buffer(struct.pack("I", 128), 136)
+        mount = ctypes.c_int()
+        assert libc.name_to_handle_at(-100, store.encode(), handle, ctypes.byref(mount), 0) == 0
         print(json.dumps([
+            call(304, directory, handle.raw, os.O_RDWR),
             tried(os.open, beside + ".link", os.O_WRONLY),
             tried(os.open, f"/proc/self/fd/{path}", os.O_WRONLY),
             tried(os.open, f"/proc/thread-self/fd/{reading}", os.O_RDWR),
@@ -120,7 +126,7 @@ def test_other_spellings(place: Path) -> None:
         place,
         place.parent / "beside",
     )
-    expected = ["EACCES"] * 5 + ["EBUSY", "EACCES", "ENOSYS", "EPERM", "EPERM", "EBUSY"]
+    expected = ["EPERM"] + ["EACCES"] * 5 + ["EBUSY", "EACCES", "ENOSYS", "EPERM", "EPERM", "EBUSY"]
     assert said == expected
     _unharmed(place)
 
@@ -157,6 +163,38 @@ def test_names_that_change_meanwhile(place: Path) -> None:
     _unharmed(place)
 
 
+def test_files_that_appear_meanwhile(place: Path) -> None:
+    """A file that another thread makes and moves away all the time is opened, or made anew."""
+    said = _said(
+        """
+        import threading
+        name, link = beside + ".now", beside + ".then"
+        done = threading.Event()
+        os.symlink(name, link)
+        def appear():
+            while not done.is_set():
+                try:
+                    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                except FileExistsError:
+                    pass
+                os.unlink(name)
+        thread = threading.Thread(target=appear)
+        thread.start()
+        ends = []
+        for number in range(100):
+            path = (name, link)[number % 2]
+            ends.append(tried(lambda: os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))))
+        done.set()
+        thread.join()
+        print(json.dumps(sorted(set(ends))))
+        """,
+        place,
+        place.parent / "beside",
+    )
+    assert said == ["done"]
+    _unharmed(place)
+
+
 def test_paths_that_are_rewritten_meanwhile(place: Path) -> None:
     """Another thread changes the path under the call: what was read is what is opened."""
     said = _said(
@@ -187,6 +225,44 @@ def test_paths_that_are_rewritten_meanwhile(place: Path) -> None:
     )
     opened, _, kept = said
     assert kept not in opened
+    _unharmed(place)
+
+
+def test_through_an_overlay(place: Path) -> None:
+    """A file system that is stacked above it, in a user namespace, shows another inode."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        missing("this user may make no user namespace")
+    top = place.parents[1]
+    for name in ("lower", "work", "merged"):
+        (top / name).mkdir()
+    code = HEAD + textwrap.dedent(
+        """
+        import subprocess
+        assert libc.unshare(0x10000000 | 0x20000) == 0  # CLONE_NEWUSER | CLONE_NEWNS
+        uid, gid = beside.split(":")
+        maps = {"setgroups": "deny", "uid_map": f"0 {uid} 1", "gid_map": f"0 {gid} 1"}
+        for name, text in maps.items():
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        options = b"userxattr,lowerdir=lower,upperdir=deep,workdir=work"
+        mounted = libc.mount(b"overlay", b"merged", b"overlay", 0, options)
+        assert mounted == 0, errno.errorcode[ctypes.get_errno()]
+        os.chdir("merged")
+        with open("other", "w") as file:
+            file.write("mine")
+        attacks = [
+            lambda: os.open("store", os.O_WRONLY), lambda: os.truncate("store", 0),
+            lambda: os.unlink("store"), lambda: os.rename("store", "x"),
+            lambda: os.rename("other", "store"), lambda: os.link("store", "x"),
+        ]
+        found = [tried(attack) for attack in attacks]
+        os.setxattr(store, "user.overlay.origin", b"")  # with it, numbers come from elsewhere
+        print(json.dumps([*found, tried(os.open, "store", os.O_RDWR)]))
+        """
+    )
+    args = python(code, place, f"{os.geteuid()}:{os.getegid()}")
+    said = json.loads(played(*args, store=place, cwd=top))
+    assert said == ["EACCES", "EACCES", "EBUSY", "EBUSY", "EBUSY", "EPERM", "EACCES"]
     _unharmed(place)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.kernel.cli_support import ENVIRON, UNOTIFY
 from tests.kernel.fake_root_support import played, root_target
 
 
@@ -46,3 +47,23 @@ def test_as_root(
         assert found[name] == value, name
     # And nobody but that user has anything of it.
     assert {path.lstat().st_uid for path in where.rglob("*")} <= {0, 65534}
+
+
+def test_on_an_overlay(tmp_path: Path) -> None:
+    """A file that is copied up when it is written to is still the one that was remembered."""
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lower/file").write_text("below")
+    script = (
+        "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && "
+        'exec "$@" sh -c "chown 5:6 merged/file && echo above >> merged/file && '
+        "touch merged/new && chown 7:8 merged/new && echo more >> merged/new && "
+        "stat -c '%u %g' merged/file merged/new && rm merged/new && touch merged/new && "
+        "stat -c '%u %g' merged/new\""
+    )
+    args = ["unshare", "-m", "sh", "-c", script, "sh", *UNOTIFY, "run", "--fake-root", "--"]
+    done = subprocess.run(
+        args, cwd=tmp_path, env=ENVIRON, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("5 6\n7 8\n0 0\n", "")
+    assert (tmp_path / "upper/file").read_text() == "belowabove\n"

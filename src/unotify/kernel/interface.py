@@ -313,6 +313,9 @@ class Lookable(Held, Protocol):
     def named(self) -> Pinned | None:
         """Hold what the name stands for now, links not followed; ``None``: nothing."""
 
+    def is_stacked(self) -> bool:
+        """Whether it lies on an overlay: there another inode may come to stand for it."""
+
     def handle(self) -> bytes:
         """A name of the inode that no later one has; empty without one."""
 

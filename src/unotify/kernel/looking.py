@@ -11,18 +11,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
+from unotify.abi.arch import Arch
 from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.errors import KernelError, Refused, TargetGone
-from unotify.kernel._libc import syscall
+from unotify.kernel._libc import NATIVE, syscall
 from unotify.kernel.acts import number
 from unotify.kernel.pinning import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["STATX", "file_handle", "look", "look_at", "look_at_fd", "named"]
+__all__ = ["STATX", "file_handle", "is_stacked", "look", "look_at", "look_at_fd", "named"]
 
 STATX: Final = 0xFFF
 """STATX_BASIC_STATS and STATX_BTIME: what the kernel is asked for in any case."""
@@ -30,6 +32,7 @@ STATX: Final = 0xFFF
 _SIZE: Final = 256
 _AT_EMPTY_PATH: Final = 0x1000
 _AT_HANDLE_FID: Final = 0x200
+_OVERLAY: Final = 0x794C7630  # OVERLAYFS_SUPER_MAGIC
 _HANDLE: Final = 128  # MAX_HANDLE_SZ
 
 
@@ -112,6 +115,15 @@ def named(pinned: Pin) -> Pin | None:
     except OSError:
         return None
     return Pin(fd, b"", -1)
+
+
+def is_stacked(pinned: Pin) -> bool:
+    """Whether it lies on an overlay: there another inode may come to stand for it."""
+    buffer = ctypes.create_string_buffer(_SIZE)
+    if syscall(number("fstatfs"), pinned.fd, buffer) < 0:
+        return False
+    (kind,) = struct.unpack_from("=I" if NATIVE is Arch.S390X else "@l", buffer.raw)
+    return bool(kind == _OVERLAY)
 
 
 def file_handle(pinned: Pin) -> bytes:

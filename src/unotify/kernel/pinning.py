@@ -81,6 +81,12 @@ class Pin:
 
         return named(self)
 
+    def is_stacked(self) -> bool:
+        """See `unotify.kernel.looking.is_stacked`."""
+        from unotify.kernel.looking import is_stacked
+
+        return is_stacked(self)
+
     def handle(self) -> bytes:
         """See `unotify.kernel.looking.file_handle`."""
         from unotify.kernel.looking import file_handle

@@ -28,7 +28,10 @@ OWNERS: Final = (
 )
 """The calls that are about owners, modes, devices, attributes and ids."""
 
-STORES: Final = ("open", "openat", "openat2", "creat", "truncate", "truncate64", "link", "linkat")
+STORES: Final = (
+    *("open", "openat", "openat2", "open_by_handle_at", "creat", "truncate", "truncate64"),
+    *("link", "linkat"),
+)
 """Those that might change the store."""
 
 
@@ -47,6 +50,7 @@ def _faked(call: str, given: Mapping[str, Any]) -> str | None:
         "or option == PR_SET_DUMPABLE and arg2 == 0",
         "open": _MAY_WRITE,
         "openat": _MAY_WRITE,
+        "open_by_handle_at": _MAY_WRITE,
     }.get(call)
 
 

@@ -102,6 +102,10 @@ class Looks:
         self._pins[key] = found
         return True
 
+    def unpin(self, key: str) -> None:
+        """Let go what is pinned as *key*: it is looked up anew when it is asked for again."""
+        self._pins.pop(key).close()
+
     def look_at(self, key: str) -> bytes:
         """``struct statx`` of what is pinned as *key*, as :meth:`look` gives it."""
         return self._held(key).look()
@@ -116,6 +120,13 @@ class Looks:
         The kernel makes them for all file systems since Linux 6.5 (name_to_handle_at(2)).
         """
         return self._held(key).handle()
+
+    def is_stacked(self, key: str) -> bool:
+        """Whether what is pinned as *key* lies on an overlay.
+
+        There a file keeps its number when it is copied up, but not its birth.
+        """
+        return self._held(key).is_stacked()
 
     def life(self) -> Life:
         """Its process: number, start, parent, and where its program begins.

@@ -29,6 +29,7 @@ __all__ = ["CALLS", "is_remembered"]
 
 _CREATE, _REPLACE = 1, 2
 _LARGEST: Final = 1 << 16
+"""What a list of names may have, and what all attributes of a file may have together."""
 _ACLS: Final = (acl.ACCESS, acl.DEFAULT)
 _CAPABILITY_SIZES: Final = {0x01000000: 12, 0x02000000: 20, 0x03000000: 24}
 """VFS_CAP_REVISION_*, and how long such a value is."""
@@ -70,6 +71,9 @@ def _set(world: World, call: Call) -> Reply:
             kept = not plain
     elif name == CAPABILITY and not _is_capability(value):
         return Fail(errno.EINVAL)
+    others = {} if known.found is None else {**known.found.attributes, name: b""}
+    if sum(map(len, others)) + sum(map(len, others.values())) + len(value) > _LARGEST:
+        return Fail(errno.ENOSPC)
     there = known.found is not None and name in known.found.attributes
     if flags & _CREATE and there:
         return Fail(errno.EEXIST)

@@ -21,8 +21,6 @@ from typing import Final
 from unotify.calls import Call
 from unotify.calls.acts import plan
 from unotify.calls.checks import require_sane
-from unotify.calls.stats import Stat
-from unotify.handlers.ownership.store import inode_of
 from unotify.handlers.ownership.world import World, going_on
 from unotify.protocol import Fail, Reply, Return
 
@@ -36,7 +34,7 @@ def _remove(world: World, call: Call) -> Reply:
     target = call.caller
     target.pin_argument(call, "path")
     there = target.pin_named("path", "victim")
-    if there and world.is_guarded(target.look_at("victim")):
+    if there and world.is_guarded(call, "victim"):
         return Fail(errno.EBUSY)
     done = target.act(plan(call), pinned=("path",))
     if done.value < 0:
@@ -48,9 +46,9 @@ def _remove(world: World, call: Call) -> Reply:
 
 def _bury(world: World, call: Call) -> None:
     target = call.caller
-    real = Stat.of_statx(target.look_at("victim"))
-    if real.nlink == 0:
-        world.store.bury(inode_of(real), lambda: bytes(target.handle_of("victim")))
+    known = world.seen(call, target.look_at("victim"), "victim")
+    if known.real.nlink == 0:
+        world.store.bury(known.inode, lambda: bytes(target.handle_of("victim")))
 
 
 def _rename(world: World, call: Call) -> Reply:
@@ -64,7 +62,7 @@ def _rename(world: World, call: Call) -> Reply:
     moved = target.pin_named("oldpath", "moved")
     there = target.pin_named("newpath", "victim")
     for key in ("moved",) * moved + ("victim",) * there:
-        if world.is_guarded(target.look_at(key)):
+        if world.is_guarded(call, key):
             return Fail(errno.EBUSY)
     done = target.act(plan(call), pinned=("oldpath", "newpath"))
     if done.value < 0:
@@ -78,10 +76,10 @@ def _link(world: World, call: Call) -> Reply:
     require_sane(call, "linkat")
     target = call.caller
     if target.pin_argument(call, "oldpath"):
-        guarded = world.is_store(target.look_at("oldpath"))
+        guarded = world.is_store(call, "oldpath")
     else:
         there = target.pin_named("oldpath", "linked")
-        guarded = there and world.is_store(target.look_at("linked"))
+        guarded = there and world.is_store(call, "linked")
     if guarded:
         return Fail(errno.EPERM)
     done: Reply = call.perform()

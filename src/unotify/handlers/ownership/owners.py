@@ -15,7 +15,6 @@ from unotify.calls import Call
 from unotify.calls.acts import Act, act_of, plan
 from unotify.calls.checks import require_sane
 from unotify.calls.lookups import spot_of
-from unotify.calls.stats import Stat
 from unotify.handlers.ownership import identities
 from unotify.handlers.ownership.acl import with_mode
 from unotify.handlers.ownership.identities import Identity, denied
@@ -25,7 +24,6 @@ from unotify.handlers.ownership.remembered import (
     chowned,
     usable,
 )
-from unotify.handlers.ownership.store import inode_of
 from unotify.handlers.ownership.world import Known, World, argument_of, going_on
 from unotify.kernel.nodes import remove
 from unotify.protocol import Fail, Reply, Return
@@ -131,7 +129,7 @@ def _chmod(world: World, call: Call) -> Reply:
     if _is_plain(world, call, argument):
         return going_on(call)
     known = world.pinned(call, argument)
-    if world.is_store(target.look_at(argument)):
+    if world.is_store(call, argument):
         return Fail(errno.EPERM)
     who = world.identity(target)
     told = known.told
@@ -203,10 +201,11 @@ def _mknod(world: World, call: Call) -> Reply:
     target.afterwards(
         lambda taken: None if taken else _unmake(place.fd, place.name, status, rights)
     )
-    real = Stat.of_statx(target.look_at_fd(made.fd))
+    if not target.pin_named("path", "node"):
+        return Fail(errno.ENOENT)  # another thread has removed it already
+    inode = world.seen(call, target.look_at_fd(made.fd), "node").inode
     uid, gid = (None if number == 0 else number for number in (who.uids.fs, who.gids.fs))
     found = Remembered(uid, gid, permissions, (kind, _device(call.register("dev"))))
-    inode = inode_of(real)
     world.store.change(inode, lambda _: found, bytes)
     target.afterwards(lambda taken: None if taken else world.store.bury(inode, bytes))
     return Return(0)

@@ -117,7 +117,8 @@ def chmodded(found: Remembered, mode: int) -> Remembered:
 def usable(mode: int, *, directory: bool) -> int:
     """The permissions that a file really gets, so that whoever plays root can still use it.
 
-    Root may read and write what says 000. Set-user-ID and the like are remembered only: really
-    they would lend out the user's own rights.
+    Root may read and write what says 000, and run what anybody may run. Set-user-ID and the like
+    are remembered only: really they would lend out the user's own rights.
     """
-    return mode & 0o777 | (0o700 if directory else 0o600)
+    more = 0o700 if directory or mode & 0o111 else 0o600
+    return mode & 0o777 | more

@@ -21,18 +21,31 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from unotify.calls.stats import Stat
 from unotify.errors import Conflict, KernelError, Refused
 from unotify.handlers.ownership.journal import HEADER, Damaged, Inode, line_of, replay, text_of
 from unotify.handlers.ownership.remembered import NOTHING, Remembered
+from unotify.kernel.looking import look_at_fd
 
-__all__ = ["Store", "inode_of"]
+__all__ = ["Guarded", "Store", "inode_of"]
 
 _SPARE_LINES: Final = 256
 _RETRIES: Final = 16
 _MOST_ORPHANS: Final = 4096
+
+
+class Guarded(NamedTuple):
+    """What nobody who plays root may change.
+
+    Attributes:
+        file: The store.
+        above: The directories above it.
+    """
+
+    file: Inode
+    above: tuple[Inode, ...]
 
 
 def inode_of(found: Stat) -> Inode:
@@ -145,18 +158,21 @@ class Store:
 
     # -- the file ----------------------------------------------------------------------------
 
-    def guarded(self) -> tuple[tuple[int, int], frozenset[tuple[int, int]]] | None:
-        """Device and inode of the file, and of all directories above it; ``None`` without one."""
+    def guarded(self) -> Guarded | None:
+        """The file, and all directories above it; ``None`` without one."""
         if self.path is None:
             return None
-        own = os.fstat(self._fd)
-        above = set()
+        own = inode_of(Stat.of_statx(look_at_fd(self._fd)))
+        above = []
         directory = os.path.realpath(self.path)
         while directory != "/":
             directory = os.path.dirname(directory)
-            found = os.stat(directory)
-            above.add((found.st_dev, found.st_ino))
-        return (own.st_dev, own.st_ino), frozenset(above)
+            fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                above.append(inode_of(Stat.of_statx(look_at_fd(fd))))
+            finally:
+                os.close(fd)
+        return Guarded(own, tuple(above))
 
     def close(self) -> None:
         """Let the file go; all of it is on the disk then."""

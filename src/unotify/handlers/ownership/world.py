@@ -58,10 +58,19 @@ class Known(NamedTuple):
 
 
 def _handle(call: Call, key: str) -> bytes:
+    return bytes(_pinning(call, key).handle_of(key))
+
+
+def _is_stacked(call: Call, key: str) -> bool:
+    return bool(_pinning(call, key).is_stacked(key))
+
+
+def _pinning(call: Call, key: str) -> Any:
+    """Who makes *call*; what it names as *key* is held."""
     target = call.caller
-    if key in ("path", "fd"):
+    if any(arg.name == key for arg in call.spec.args):
         target.pin_argument(call, key)
-    return bytes(target.handle_of(key))
+    return target
 
 
 class World:
@@ -75,6 +84,8 @@ class World:
         self.store = store
         self.processes = Processes()
         self.guarded = store.guarded()
+        self._stacked: dict[int, bool] = {}
+        """Devices on which the birth of a file may change."""
         self._own: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
@@ -102,6 +113,11 @@ class World:
         target = call.caller
         real = Stat.of_statx(raw)
         inode = inode_of(real)
+        stacked = self._stacked.get(inode.dev)
+        if stacked is None:
+            stacked = self._stacked[inode.dev] = _is_stacked(call, key)
+        if stacked:
+            inode = inode._replace(born=0)
         found = self.store.find(inode, partial(_handle, call, key))
         own = self._own or self.own(target)
         unclaimed = real.uid == own[0] and (found is None or found.uid is None)
@@ -137,17 +153,25 @@ class World:
                 return False
         return True
 
-    def is_store(self, raw: bytes) -> bool:
-        """Whether *raw* tells of the file of the store."""
+    def is_store(self, call: Call, key: str) -> bool:
+        """Whether what is pinned as *key* is the file of the store."""
         if self.guarded is None:
             return False
-        found = Stat.of_statx(raw)
-        return (found.dev, found.ino) == self.guarded[0]
+        return self._is_one_of((self.guarded.file,), call, key)
 
-    def is_guarded(self, raw: bytes) -> bool:
-        """Whether *raw* tells of the store, or of a directory above it."""
+    def is_guarded(self, call: Call, key: str) -> bool:
+        """Whether what is pinned as *key* is the store, or a directory above it."""
         if self.guarded is None:
             return False
-        found = Stat.of_statx(raw)
-        key = found.dev, found.ino
-        return key == self.guarded[0] or key in self.guarded[1]
+        return self._is_one_of((self.guarded.file, *self.guarded.above), call, key)
+
+    def _is_one_of(self, guarded: tuple[Inode, ...], call: Call, key: str) -> bool:
+        target = call.caller
+        found = inode_of(Stat.of_statx(target.look_at(key)))
+        if any(found[:2] == one[:2] for one in guarded):
+            return True
+        # Who mounts an overlay above it, in a user namespace, sees the same file by another
+        # device, and by another number if it likes; but its birth is the real one's.
+        if not target.is_stacked(key):
+            return False
+        return any(found.born == one.born and (one.born or found.ino == one.ino) for one in guarded)

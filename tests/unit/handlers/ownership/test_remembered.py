@@ -60,4 +60,5 @@ def test_modes() -> None:
     assert chmodded(NOTHING, 0o104755).mode == 0o4755
     assert usable(0, directory=False) == 0o600
     assert usable(0o4511, directory=False) == 0o711
+    assert usable(0o010, directory=False) == 0o710
     assert usable(0o1007, directory=True) == 0o707
