@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "Show unotify at work, in about five seconds.",
     "check": "Check policies: all mistakes at once.",
     "explain": "Tell what a policy does with a call, where, and at what cost.",
+    "test": "Run tests of policies, without privileges.",
     "audit": "Look for holes in a policy or filter.",
     "diff": "Tell where two policies or filters differ, with examples.",
     "convert": "Turn OCI profiles and other lists into policies, and back.",
@@ -36,7 +37,7 @@ COMMANDS = {
 """Each command and its one line of help; the module of that name has the rest."""
 
 
-_MODULES = {"compile": "compile_"}
+_MODULES = {"compile": "compile_", "test": "testing"}
 """Where a module cannot have the command's name without hiding a builtin."""
 
 

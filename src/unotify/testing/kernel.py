@@ -77,6 +77,8 @@ class SimulatedKernel:
         programs: What can be spawned by name: a generator function of a `FakeTarget` and words.
         files: Content by path, for targets and for what is performed.
         acts: What performing does, by the name of the act, where `SimulatedThread` knows nothing.
+        links: What paths resolve to, where that is not the path itself.
+        cgroup: The control group of all targets.
         clock: Simulated seconds since the beginning.
 
     Example:
@@ -111,6 +113,8 @@ class SimulatedKernel:
         self.world.disk.update({"/bin/true": b"", "/etc/hostname": b"simulated\n"})
         self.programs: dict[str, Callable[..., Any]] = {}
         self.acts: dict[str, Callable[..., Outcome]] = {}
+        self.links: dict[str, str] = {}
+        self.cgroup = ""
         self.clock = 0.0
         self.stalls = 0
         self._sleepers: dict[int, float] = {}

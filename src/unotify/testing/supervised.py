@@ -131,12 +131,17 @@ class Supervised:
         target.start(call, *args, **named)
         self.serve()
         for id in listener.sent.keys() - before:
-            self.reply = _reply(listener.sent[id])
+            self.reply = self.reply_to(id)
         if not target.ended and not stepping.is_free(target.task):
             note = entering.note_of(self.kernel.world, target.task)
             why = "nobody has answered it: a handler holds it" if note else "it sleeps"
             raise TimeoutError(f"the target's call has not returned: {why}")
         return target.answer()
+
+    def reply_to(self, id: int) -> Reply | None:
+        """What was sent for a notification, by its id; ``None`` if nothing was, or not yet."""
+        sent = self.listener.sent.get(id)
+        return None if sent is None else _reply(sent)
 
     def advance(self, seconds: float) -> None:
         """Let simulated time pass, for deadlines and for sleeps; then serve."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "FakeTarget"]
 
 _FULL: Final = (1 << 64) - 1
+_POINTERS: Final = frozenset({Role.PATH, Role.STRING, Role.IN_BUFFER, Role.SOCKADDR, Role.STRINGS})
 
 
 class Answer(NamedTuple):
@@ -140,10 +141,11 @@ class FakeTarget:
             call: A class of :mod:`unotify.calls`, the kernel's name, or a raw number.
             *args: Its arguments in order; named ones may follow.
             arch: The ABI it is made by; the kernel's own if not given.
-            **named: Arguments by the names of the manual page. Numbers are registers; text and
-                bytes are put into memory where the call takes a pointer, and so are socket
-                addresses (``"10.0.0.1:80"``, ``("10.0.0.1", 80)``), lists of strings, and
-                structs as mappings (``{"flags": O_CREAT}``). ``None`` is NULL.
+            **named: Arguments by the names of the manual page. Numbers are registers, and so are
+                names of constants (``"O_RDWR|O_CREAT"``). Text and bytes are put into memory
+                where the call takes a pointer, and so are socket addresses (``"10.0.0.1:80"``,
+                ``("10.0.0.1", 80)``), lists of strings, and structs as mappings
+                (``{"flags": O_CREAT}``). ``None`` is NULL.
 
         Raises:
             UnknownName: There is no such call or argument.
@@ -288,7 +290,8 @@ def _word(call: str, name: str, value: Any, spec: Any) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str):
-        return f'"{value}"'
+        # What is no pointer is the name of a constant, or of several.
+        return f'"{value}"' if arg.role in _POINTERS else value
     if isinstance(value, Mapping):
         return " ".join(f"{key}={int(number)}" for key, number in value.items())
     if arg.role is Role.SOCKADDR and isinstance(value, tuple):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "SimulatedPin", "SimulatedThread"]
 
 _O_CREAT, _O_EXCL, _O_TRUNC, _O_PATH = 0o100, 0o200, 0o1000, 0o10000000
+_KINDS: Final = frozenset({"file", "directory", "socket", "pipe", "char", "block"})
 _REMOVE_DIRECTORY: Final = 0x200
 
 
@@ -146,9 +147,9 @@ class SimulatedThread:
         return self.kernel.world.process_of(self.task()).exe
 
     def cgroup(self) -> str:
-        """There are none."""
+        """What `SimulatedKernel.cgroup` says."""
         self.task()
-        return ""
+        return self.kernel.cgroup
 
     def rights(self) -> Any:
         """Its credentials: those of an ordinary user, or of root if it is privileged."""
@@ -175,10 +176,12 @@ class SimulatedThread:
     def fd_kind(self, fd: int) -> str:
         """What its descriptor is open on."""
         file = descriptors.file_at(self.kernel.world, self.task(), fd)
-        kinds = {"file": "file", "path": "file", "socket": "socket", "listener": "anon"}
         if file is None:
             return "none"
-        return "directory" if file.name.endswith("/") else kinds.get(file.kind, "anon")
+        if file.name.endswith("/"):
+            return "directory"
+        kind = "file" if file.kind == "path" else file.kind
+        return kind if kind in _KINDS else "anon"
 
     def fd_path(self, fd: int) -> str:
         """As /proc says."""
@@ -232,7 +235,8 @@ class SimulatedThread:
         start = "/" if spot.dirfd == AT_FDCWD else self.fd_path(spot.dirfd)
         if not start and not path.startswith("/"):
             raise Refused(errno=errno.EBADF)
-        return posixpath.normpath(posixpath.join(start, path))
+        found = posixpath.normpath(posixpath.join(start, path))
+        return self.kernel.links.get(found, found)
 
     def act(self, act: Act, pins: Mapping[str, Any]) -> Outcome:
         """Do *act* on the files of the simulated kernel.
