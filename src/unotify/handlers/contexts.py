@@ -98,7 +98,7 @@ class Mounting:
             return self.otherwise()
         if not self.allowed:
             return Fail(errno.EPERM)
-        with open_context(fstype) as context:
+        with open_context("fuse" if fstype in self.rules.fuse else fstype) as context:
             return self._stand_in(context.fd, Pending(fstype), cloexec=bool(flags))
 
     def configure(self) -> Reply:
@@ -139,7 +139,7 @@ class Mounting:
         if len(pending.options) >= _VALUE:
             return Fail(errno.ENOMEM)
         self.rules.file_systems.require(pending.fstype, option)
-        if option.key not in LAYERS:
+        if option.key not in LAYERS and pending.fstype not in self.rules.fuse:
             # What is wrong with it says the file system itself, in the stand-in. A path it would
             # look up, as the supervisor.
             Context(file).set(option.key, option.value)

@@ -19,16 +19,18 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from unotify.abi.constants import MountAttr, MountFlags
+from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, Refused
 from unotify.handlers.answers import find_there
 from unotify.handlers.devices import devices_of
 from unotify.handlers.options import FileSystems, Option, parse_size, without_more_than
 from unotify.kernel.attaching import inside
+from unotify.kernel.fuse import serve
 from unotify.kernel.locking import locked
 from unotify.kernel.mounting import Mount, device_path, needs_device, open_context
 
@@ -80,6 +82,7 @@ class Rules:
         devices: Block devices, as `unotify.handlers.devices.Device` reads them.
         size: The most that a tmpfs may have, such as ``64m``; ``None``: what the kernel allows.
         force: Attributes that each mount gets, besides those that the target asks for.
+        fuse: Programs that serve a type in user space, with their options.
         ids: ``mapped``: files have the ids of the container; ``nobody``: where that cannot be they
             are nobody's.
     """
@@ -89,6 +92,7 @@ class Rules:
     size: str | None = None
     force: tuple[str, ...] = ("nosuid", "nodev")
     ids: str = "mapped"
+    fuse: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def forced(self) -> int:
@@ -176,6 +180,8 @@ def make(
     """
     for option in options:
         rules.file_systems.require(fstype, option)
+    if fstype in rules.fuse:
+        return _served(caller, fstype, source, options, rules, flags)
     if fstype == "tmpfs" and rules.size is not None:
         options = without_more_than(options, parse_size(rules.size))
     if fstype == "proc" and caller.around.shares("user"):
@@ -192,6 +198,47 @@ def make(
             caller, fstype, source, device, options, stack, attributes_of(flags) | rules.forced
         )
     return Made(made, device is not None or fstype in _OWNED)
+
+
+_NOBODY: Final = 65534
+
+
+def _served(
+    caller: Any,
+    fstype: str,
+    source: Spot | None,
+    options: Sequence[Option],
+    rules: Rules,
+    flags: int,
+) -> Made:
+    """A file system that a program of the host serves, with the rights of the caller's user."""
+    if source is None:
+        raise Refused("no source is named", errno=errno.EINVAL)
+    values = {"flags": os.O_RDONLY | os.O_NONBLOCK, "mode": 0}
+    done = caller.act(Act("openat", "openat", values, {"path": source}, returns_fd=True))
+    if done.value < 0:
+        raise Refused("the source cannot be opened", errno=-done.value)
+    try:
+        status = os.fstat(done.fd)
+        if stat.S_ISBLK(status.st_mode):
+            if not devices_of(rules.devices).has(stat.S_IFBLK, status.st_rdev):
+                raise Refused("the device is not listed", errno=errno.EPERM)
+        elif not stat.S_ISREG(status.st_mode):
+            raise Refused("the source is neither a file nor a device", errno=errno.EINVAL)
+        theirs = caller.credentials
+        uid, gid = (theirs.uid, theirs.gid) if theirs.uid else (_NOBODY, _NOBODY)
+        command = [
+            part.replace("{uid}", str(uid)).replace("{gid}", str(gid))
+            for part in rules.fuse[fstype]
+        ]
+        told = [str(option) for option in options if option.key not in ("ro", "rw")]
+        command += ["-o", ",".join(told)] if told else []
+        if not caller.is_waiting():
+            raise Refused("it has given up", errno=errno.EINTR)
+        attributes = attributes_of(flags) | rules.forced
+        return Made(serve(command, done.fd, uid=uid, gid=gid, attributes=attributes), owned=False)
+    finally:
+        os.close(done.fd)
 
 
 def _make(
@@ -315,10 +362,13 @@ def _plain(text: str) -> str:
 
 def rules_of(given: Mapping[str, Any]) -> Rules:
     """The rules that parameters of a verb, or of a function, give."""
+    listed, fuse = given.get("file_systems", ()), given.get("fuse", {})
+    options = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, ())
     return Rules(
-        FileSystems(given.get("file_systems", ())),
+        FileSystems({**dict.fromkeys(fuse, ()), **options}),
         tuple(given.get("devices", ())),
         given.get("size"),
         tuple(given.get("force", ("nosuid", "nodev"))),
         given.get("ids", "mapped"),
+        fuse,
     )

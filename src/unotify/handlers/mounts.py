@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from unotify.abi.capabilities import Capability
@@ -51,6 +52,7 @@ def emulate_mount(
     size: str | None = None,
     force: Iterable[str] = ("nosuid", "nodev"),
     ids: str = "mapped",
+    fuse: Mapping[str, Sequence[str]] = MappingProxyType({}),
     binds: bool = False,
     capable: bool = True,
     others: str = "kernel",
@@ -67,6 +69,8 @@ def emulate_mount(
             ``nosymfollow``.
         ids: ``mapped``: files have the ids of the caller's user namespace; ``nobody``: where the
             file system cannot do that they are nobody's.
+        fuse: Programs of the host that serve a type, instead of the kernel, with their options;
+            ``{uid}`` and ``{gid}`` in these are the caller's ids.
         binds: Whether bind mounts are made too, and get further restrictions.
         capable: Whether the caller needs CAP_SYS_ADMIN in its container.
         others: What happens to what is not listed if the caller has a user namespace of its own:
@@ -86,6 +90,7 @@ def emulate_mount(
             "size": size,
             "force": force,
             "ids": ids,
+            "fuse": fuse,
         }
     )
     if call.call_name != "mount":

@@ -30,7 +30,8 @@ class Parameter:
 
     Attributes:
         kind: ``string``, ``strings``, ``lists`` (names, or a table with an array of strings
-            for each), ``integer``, ``boolean`` or ``errno``.
+            for each), ``commands`` (a table with an array of strings for each), ``integer``,
+            ``boolean`` or ``errno``.
         description: What it says, for the schema.
         choices: If not empty, the only values.
         least: For integers.
@@ -61,6 +62,10 @@ class Parameter:
                 return self._odd([value])
             case "strings" | "lists" if _is_strings(value):
                 return self._odd(value) if value else ("takes an array that is not empty", None)
+            case "commands" if isinstance(value, dict) and all(map(_is_strings, value.values())):
+                if not value or not all(value.values()):
+                    return "takes a table and arrays that are not empty", None
+                return self._odd(value)
             case "lists" if isinstance(value, dict) and all(map(_is_strings, value.values())):
                 return self._odd(value) if value else ("takes a table that is not empty", None)
             case "integer" if isinstance(value, int) and not isinstance(value, bool):
@@ -88,6 +93,7 @@ KINDS: Final = {
     "string": "a string",
     "strings": "an array of strings",
     "lists": "an array of strings, or a table with an array of strings for each",
+    "commands": "a table with an array of strings for each",
     "integer": "an integer",
     "boolean": "true or false",
     "errno": 'the name of an error, such as "EPERM", or its number',

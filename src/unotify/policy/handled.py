@@ -107,6 +107,11 @@ HANDLED: Final[tuple[Action, ...]] = (
                 "whose files are: of the container's ids, or nobody's where that cannot be",
                 ("mapped", "nobody"),
             ),
+            "fuse": Parameter(
+                "commands",
+                "programs of the host that serve a type in the kernel's place, with their options; "
+                "{uid} and {gid} are the caller's",
+            ),
             "binds": Parameter("boolean", "whether bind mounts are made too; false by default"),
             "capable": Parameter(
                 "boolean", "whether the caller needs CAP_SYS_ADMIN; true by default"
@@ -118,7 +123,7 @@ HANDLED: Final[tuple[Action, ...]] = (
                 ("kernel", "refuse"),
             ),
         },
-        one_of=("file-systems", "binds"),
+        one_of=("file-systems", "fuse", "binds"),
         refuses=only("mount", *_MOUNT_API),
         together=lambda given: _backwards(given.get("devices")),
         concerns=lambda call, given: _concerned(call, binds=bool(given.get("binds"))),

@@ -181,6 +181,14 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
             return {**_text(parameter), "minLength": 1, **said}
         case "strings":
             return {"type": "array", "items": _text(parameter), "minItems": 1, **said}
+        case "commands":
+            command = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+            return {
+                "type": "object",
+                "additionalProperties": command,
+                "minProperties": 1,
+                **said,
+            }
         case "lists":
             names = {"pattern": f"^({parameter.pattern})$"} if parameter.pattern else {}
             options = {"type": "array", "items": {"type": "string"}}

@@ -97,6 +97,10 @@ def test_copies_of_mounts() -> None:
         '{ file-systems = ["tmpfs"], others = "allow" }',
         '{ file-systems = ["tmpfs"], capable = 1 }',
         '{ devices = ["b:7:1"] }',
+        '{ fuse = ["squashfuse"] }',
+        "{ fuse = { squashfs = [] } }",
+        '{ fuse = { squashfs = "squashfuse" } }',
+        "{ fuse = {} }",
         "{ binds = true, read-only = true }",
     ],
 )

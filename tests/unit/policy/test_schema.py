@@ -146,6 +146,7 @@ def example(parameter: Parameter) -> object:
         "string": choice,
         "strings": [choice],
         "lists": {"x": [], "y": ["z"]},
+        "commands": {"x": ["y", "z"]},
         "integer": 1,
         "boolean": True,
         "errno": "EPERM",
