@@ -61,7 +61,7 @@ calls = ["openat"]
 do = "perform"
 """)
     other = "for _ in range(100): os.close(os.open('/usr', 0))\nsay(7)"
-    with Supervisor(policy=str(policy)) as supervisor:
+    with Supervisor(policy=str(policy), readers=2) as supervisor:
         stuck = []
         for _ in range(4):
             stuck.append(start(supervisor, _STALLS, nr("userfaultfd"), nr("openat"), -100, 0, 0, 0))

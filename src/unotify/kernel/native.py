@@ -15,7 +15,7 @@ from struct import Struct
 from types import ModuleType
 from typing import Any, Final
 
-from unotify.abi.structs import NotifSizes
+from unotify.abi.structs import NOTIF_SIZES, NotifSizes
 from unotify.errors import KernelError, Unsupported
 from unotify.kernel._libc import NATIVE
 from unotify.kernel.interface import Shortcut
@@ -34,7 +34,6 @@ _NO_DIRFD: Final = 255
 _SOURCE: Final = Struct("=ii")
 _RULE: Final = Struct("=iiIIIIBBBx")
 _TEST: Final = Struct("=IIII")
-_SIZE: Final = 80
 
 
 def backend() -> str:
@@ -125,16 +124,22 @@ class NativeServer:
 
 
 def unprivileged() -> bool:
-    """Whether whoever we start now can be nobody else than we are: we have no capability."""
+    """Whether whoever we start now can be nobody else than we are: we have no capability.
+
+    False also if we cannot look: there is no ``/proc``, or no descriptor is left.
+    """
     from unotify.kernel.rights import mine
 
-    ours = mine()
+    try:
+        ours = mine()
+    except OSError:
+        return False
     return not ours.permitted and len({*os.getresuid()}) == len({*os.getresgid()}) == 1
 
 
 def usable(sizes: NotifSizes) -> bool:
-    """Whether the native part is there and knows what this kernel sends."""
-    return backend() == "native" and sizes.notif == _SIZE
+    """Whether the native part is there and knows what this kernel sends and takes."""
+    return backend() == "native" and sizes == NOTIF_SIZES
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ that is stuck in there can lose the call, or the lead: see :meth:`Quick.take`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Final, TypeAlias
@@ -20,6 +21,8 @@ from unotify.supervisor.sources import Source
 from unotify.supervisor.statistics import Counters
 
 __all__ = ["Quick"]
+
+_log = logging.getLogger("unotify")
 
 _STUCK: Final = 2
 """Servers that may be stuck at a time; further calls take the long way, which is bounded."""
@@ -101,6 +104,18 @@ class Quick:
         self._stale = True
         return True
 
+    @property
+    def stuck(self) -> int:
+        """How many threads lost the lead in here, and have not come back."""
+        return len(self._stuck)
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way in here that nobody else knows of."""
+        with self._lock:
+            servers = {self._server, *self._stuck} - self._taken.keys()
+            return sum(server is not None and server.since() != 0 for server in servers)
+
     def since(self) -> int:
         """Since when a call is under way in here, as perf_counter_ns; 0: none is."""
         server = self._server
@@ -148,12 +163,16 @@ class Quick:
                 and source.quota is None
                 and getattr(source.listener, "journal", None) is None
             }
-            rules = self.shortcuts() if sources else ()
-            if rules:
-                self._server = self._kernel.server(self._poller, self._bell, sources, rules)
-                if self._server is not None:
-                    self._server.doze(self._dozing)
-            return self._server
+            try:
+                rules = self.shortcuts() if sources else ()
+                if rules:
+                    self._server = self._kernel.server(self._poller, self._bell, sources, rules)
+            except Exception:
+                _log.exception("nothing is answered without Python until something changes")
+            if self._server is not None:
+                self._server.doze(self._dozing)
+            # Who changed something meanwhile has not seen this one.
+            return None if self._stale else self._server
 
     def _close(self, server: Server) -> None:
         self._over.add(*server.counts())

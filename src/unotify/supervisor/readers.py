@@ -15,7 +15,7 @@ The former leader, when its handler is done, finds that it leads no more and sta
 by, rests, or ends.
 
 There are at most so many threads; those that are stuck in reading a target's
-memory (M4) do not count.
+memory (M4), or in a call that takes no Python, do not count.
 
 Only the leader receives, so RECV after POLLIN never blocks (N7), and only one
 thread wakes for a notification (E9).
@@ -86,7 +86,7 @@ class Readers(Crew):
         """How many calls wait for us."""
         known = sum(len(source.protocol.under_way) for source in list(self.sources.values()))
         unknown = any(unknown is not None for unknown in self._current)
-        return known + unknown + bool(self.quick.since())
+        return known + unknown + self.quick.in_flight
 
     def add(self, source: Source, backlog: list[Exchange], *, threads: bool) -> None:
         """Read *source* from now on; serve *backlog* first."""
@@ -176,7 +176,8 @@ class Readers(Crew):
             came, work = quick()
             if came is Came.YOURS and work is not None:
                 self._serving = work[0]
-                if not self._attempt(me, self._short, *work):
+                watched = instruments.present or engine.watched
+                if not self._attempt(me, self._full_turn if watched else self._short, *work):
                     return
                 continue
             if came is not Came.LOOK:
@@ -224,6 +225,9 @@ class Readers(Crew):
 
     def _crowd(self) -> float:
         return self.count / self._limit()
+
+    def _limit(self) -> int:
+        return super()._limit() + self.quick.stuck
 
     # A turn is a list of one: the leader takes the item out when it has finished, and
     # who takes the lead takes it out before. Taking is atomic, and much cheaper than

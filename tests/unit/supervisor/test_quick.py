@@ -116,6 +116,39 @@ def test_a_change_makes_another(bench: Bench) -> None:
     assert bench.servers[1].sources == {bench.listener: False}
 
 
+def test_a_change_while_another_is_made(bench: Bench) -> None:
+    """Whoever changes something while a server is made cannot retire it; it is not asked."""
+
+    def changing() -> tuple[Shortcut, ...]:
+        bench.quick.shortcuts = lambda: RULES
+        bench.quick.retire()
+        return RULES
+
+    bench.quick.shortcuts = changing
+    assert bench.quick.serve() == (Came.LOOK, None)
+    (first,) = bench.servers
+    assert first.came == [Came.LOOK]
+    bench.quick.serve()
+    assert first.closed
+    assert bench.servers[1].came == []
+
+
+def test_rules_that_cannot_be_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong there, the leader goes on without; a change is another chance."""
+
+    def failing() -> tuple[Shortcut, ...]:
+        raise OSError("no descriptors")
+
+    bench.quick.shortcuts = failing
+    assert bench.quick.serve() == (Came.LOOK, None)
+    assert bench.quick.serve() == (Came.LOOK, None)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    bench.quick.shortcuts = lambda: RULES
+    bench.quick.retire()
+    bench.quick.serve()
+    assert len(bench.servers) == 1
+
+
 def test_what_takes_more(bench: Bench) -> None:
     """A call that is not decided comes back with its listener, to be served as ever."""
     bench.quick.serve()
@@ -135,11 +168,14 @@ def test_a_call_that_is_taken_away(bench: Bench) -> None:
     assert bench.take(Came.TAKEN)
     bench.quick.serve()
     assert len(bench.servers) == 2
+    # What was taken away is known elsewhere; what the second is busy with is not.
+    assert (bench.quick.stuck, bench.quick.in_flight) == (1, 1)
     # The one that was stuck comes back.
     bench.quick._server, first.came = first, [Came.TAKEN]  # type: ignore[assignment]
     came, work = bench.quick.serve()
     assert came is Came.TAKEN
     assert [work] == bench.revealed
+    assert bench.quick.stuck == 0
 
 
 def test_a_lead_that_is_taken_away(bench: Bench) -> None:
@@ -148,6 +184,7 @@ def test_a_lead_that_is_taken_away(bench: Bench) -> None:
     assert bench.take(Came.LOST)
     assert not bench.revealed
     assert bench.quick.since() == 0
+    assert (bench.quick.stuck, bench.quick.in_flight) == (1, 1)
 
 
 def test_no_more_than_two_are_stuck(bench: Bench) -> None:
