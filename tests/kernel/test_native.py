@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import missing
-from tests.kernel.perform_support import attempt, descriptors, start, told
+from tests.kernel.perform_support import PYTHON, attempt, descriptors, start, told
 from unotify import Instrument, Supervisor
+from unotify.abi.structs import NotifSizes
 from unotify.calls import Call
 from unotify.errors import Unsupported
-from unotify.kernel import native
+from unotify.kernel import native, rights
 from unotify.kernel.interface import Came
 
 RULES = """
@@ -37,6 +39,11 @@ do = { fail = "EXDEV" }
 calls = ["openat", "unlink"]
 do = "perform"
 """
+
+
+def no_descriptor() -> bytes:
+    """What an open says when there are too many."""
+    raise OSError(errno.EMFILE, "too many open files")
 
 
 @pytest.fixture(autouse=True)
@@ -61,17 +68,20 @@ for name in ("d/file", "d/other", "..."):
     with open(name, "w") as made:
         made.write(name)
 os.symlink("d/file", "link"); os.symlink("d", "way"); os.symlink("/etc", "etc")
+os.symlink("none", "astray"); os.symlink("astray", "d/astray")
 os.mkfifo("fifo")
 held = os.open("d", os.O_RDONLY)
 there, gone = os.path.realpath("."), os.open("d", os.O_RDONLY); os.close(gone)
 PATHS = ["d/file", "./d//file", "d/../d/file", "d/./other", "...", "d", "d/", "d/file/", "d/none",
-    "none/none", "d/file/none", "link", "way/file", "etc/passwd", "fifo", "", ".", "..", "/",
+    "none/none", "d/file/none", "link", "way/file", "etc/passwd", "astray",
+    "astray/", "d/astray", "way/astray", "fifo", "", ".", "..", "/",
     there + "/d/file", "/" + there + "/d/other", there + "/./d/../d/file", there + "/link",
     "/proc/self/status", "/proc/self/fd/0", "/proc/1/none", "/dev/null", "/dev/none", "/sys/none",
     "/nowhere/one", "/nowhere/closed", "//nowhere//closed/x", "/nowhere/closed/../x", "two",
     "/nowhere/./closed", "/nowhere/closedx", "x" * 255, "x" * 256, "d/" * 2047 + "x", "y/" * 3000]
 FLAGS = [0, os.O_CLOEXEC, os.O_WRONLY | os.O_APPEND, os.O_RDWR | os.O_NONBLOCK, os.O_DIRECTORY,
-    os.O_NOFOLLOW, os.O_RDONLY | os.O_TRUNC, os.O_CREAT | os.O_WRONLY, os.O_ACCMODE, 1 << 30]
+    os.O_NOFOLLOW, os.O_NOFOLLOW | os.O_DIRECTORY, os.O_RDONLY | os.O_TRUNC,
+    os.O_CREAT | os.O_WRONLY, os.O_ACCMODE, 1 << 30]
 seen = []
 for at in (-100, held, 9999, -5):
     for path in PATHS:
@@ -285,6 +295,49 @@ def test_a_file_that_becomes_a_fifo(tmp_path: Path) -> None:
         assert supervisor.statistics().native > 0
 
 
+_TERMINAL = """
+import signal
+os.chdir(sys.argv[1])
+_, terminal = os.openpty()
+os.symlink(os.ttyname(terminal), "terminal")
+with open("file", "w") as made: made.write("x")
+swapping = os.fork()
+if not swapping:
+    while True: libc.renameat2(-100, b"file", -100, b"terminal", 2)
+for _ in range(1500):
+    os.close(os.open("file", os.O_RDWR))
+os.kill(swapping, signal.SIGKILL)
+os.waitpid(swapping, 0)
+say(0)
+"""
+
+_LEADER = """
+import os, sys
+from pathlib import Path
+from tests.kernel.perform_support import attempt
+from unotify import Supervisor
+assert os.getsid(0) == os.getpid()
+with Supervisor(policy=sys.argv[1]) as supervisor:
+    assert attempt(supervisor, sys.argv[3], sys.argv[2]) == 0
+    assert supervisor.statistics().native > 0
+print(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[4])
+"""
+
+
+def test_a_file_that_becomes_a_terminal(tmp_path: Path) -> None:
+    """Whatever is opened for a target, a supervisor that leads a session gets no terminal by it."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(RULES)
+    done = subprocess.run(
+        [sys.executable, "-c", _LEADER, policy, tmp_path, _TERMINAL],
+        start_new_session=True,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert done.stdout == b"0\n"
+
+
 def test_no_descriptor_is_left_for_a_target(tmp_path: Path) -> None:
     """A target at its limit gets EMFILE, and we keep nothing open."""
     code = """
@@ -345,6 +398,28 @@ def test_targets_that_are_killed(tmp_path: Path) -> None:
         assert attempt(supervisor, "os.open('/usr', 0)\nsay(7)") == 7
         found = supervisor.statistics()
     assert found.faults == found.in_flight == 0
+
+
+def test_a_supervisor_that_cannot_look_at_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a descriptor for it nobody is taken for as good as we are, and all is answered."""
+    monkeypatch.setattr(rights, "my_status", no_descriptor)
+    assert not native.unprivileged()
+    with supervised(tmp_path) as supervisor:
+        code = "import os; os.unlink('/nowhere/one')"
+        process = supervisor.popen(
+            [PYTHON, "-I", "-S", "-c", code], stderr=subprocess.PIPE, text=True
+        )
+        assert process.communicate(timeout=60)[1].endswith("'/nowhere/one'\n")
+        assert supervisor.statistics().native > 0
+
+
+def test_a_kernel_that_wants_other_answers() -> None:
+    """Where the sizes of structs are not those that it was made for it is not used."""
+    assert native.usable(NotifSizes(80, 24, 64))
+    assert not native.usable(NotifSizes(80, 32, 64))
+    assert not native.usable(NotifSizes(88, 24, 72))
 
 
 def test_what_is_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

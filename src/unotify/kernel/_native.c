@@ -68,7 +68,7 @@ enum outcome { ASK, ANSWERED, GONE_AWAY };
 /* As unotify.kernel.native packs them. */
 enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1 }; /* negative: an errno */
 enum { TEST_IS, TEST_UNDER };
-enum { NO_DIRFD = 255 };
+enum { NONE = 255 }; /* instead of the number of an argument */
 
 struct rule {
 	int32_t nr, verdict;
@@ -119,7 +119,7 @@ struct server {
 	struct kept kept[KEPT];
 	struct mount mounts[MOUNTS];
 	unsigned next_mount;
-	int has_path;
+	int read; /* which argument path is a copy of, or NONE */
 	char path[PAGE + 1];
 };
 
@@ -155,7 +155,9 @@ static int look(int start, const char *path, struct statx *found)
 
 static int same(const struct statx *one, const struct statx *other)
 {
-	return one->stx_mnt_id == other->stx_mnt_id && one->stx_ino == other->stx_ino &&
+	/* The number of a file that is gone may be that of another kind of file by now. */
+	return !((one->stx_mode ^ other->stx_mode) & S_IFMT) &&
+	       one->stx_mnt_id == other->stx_mnt_id && one->stx_ino == other->stx_ino &&
 	       one->stx_dev_major == other->stx_dev_major &&
 	       one->stx_dev_minor == other->stx_dev_minor;
 }
@@ -303,11 +305,15 @@ static long long run(const struct sock_filter *program, uint32_t count,
 	return -1;
 }
 
+/* Copy the path, unless that was done. A rule about the other path of a call is not ours: to
+ * come back to the first one after that would be to read it twice. */
 static int read_path(struct server *s, const struct rule *rule)
 {
 	uint64_t address = s->notification.data.args[rule->path];
 	size_t had = 0;
 
+	if (s->read != NONE)
+		return s->read == rule->path;
 	/* A page at a time: the next one need not be there. */
 	while (had < PAGE) {
 		size_t room = PAGE - (address + had) % PAGE;
@@ -321,8 +327,10 @@ static int read_path(struct server *s, const struct rule *rule)
 		got = process_vm_readv(s->notification.pid, &ours, 1, &its, 1, 0);
 		if (got <= 0)
 			return 0;
-		if (memchr(s->path + had, 0, got))
-			return s->has_path = 1;
+		if (memchr(s->path + had, 0, got)) {
+			s->read = rule->path;
+			return 1;
+		}
 		had += got;
 	}
 	return 0;
@@ -372,7 +380,7 @@ static int matches(struct server *s, const struct rule *rule)
 		const char *text = s->texts + test->text;
 		uint32_t found = 0;
 
-		if (!s->has_path && !read_path(s, rule))
+		if (!read_path(s, rule))
 			return -1;
 		for (uint32_t n = 0; n < test->count && !found; n++, text += strlen(text) + 1)
 			found = test->kind == TEST_UNDER ? below(s->path, text) :
@@ -428,7 +436,7 @@ static enum outcome give(struct server *s, int fd, int flags)
 }
 
 /* Whether nothing is called that: on a plain mount, and not where another one begins. */
-static enum outcome missing(struct server *s, int start)
+static enum outcome missing(struct server *s, int start, int flags)
 {
 	struct statx found = s->root;
 	int pin;
@@ -436,7 +444,7 @@ static enum outcome missing(struct server *s, int start)
 	if ((start != AT_FDCWD && look(start, "", &found)) ||
 	    !is_plain(s, found.stx_mnt_id, start, start == AT_FDCWD ? "/" : "."))
 		return ASK;
-	pin = openat2_(start, s->path, O_PATH, RESOLVE_NO_XDEV);
+	pin = openat2_(start, s->path, O_PATH | (flags & O_NOFOLLOW), RESOLVE_NO_XDEV);
 	if (pin >= 0)
 		close(pin);
 	return pin < 0 && errno == ENOENT ? fail(s, ENOENT) : ASK;
@@ -451,13 +459,14 @@ static enum outcome open_at(struct server *s, int start, int flags)
 	int fd;
 
 	if (look(start, s->path, &before))
-		return errno == ENOENT ? missing(s, start) : ASK;
+		return errno == ENOENT ? missing(s, start, flags) : ASK;
 	/* Others have effects, or may wait. */
 	if ((!S_ISREG(before.stx_mode) && !S_ISDIR(before.stx_mode)) ||
 	    !is_plain(s, before.stx_mnt_id, start, s->path))
 		return ASK;
-	/* If something else is there by now, or somebody has a lease, nobody waits. */
-	fd = openat2_(start, s->path, (flags & ~O_CLOEXEC) | O_NONBLOCK | s->large, 0);
+	/* If something else is there by now, or somebody has a lease, nobody waits; and if it is a
+	 * terminal, it does not become ours. */
+	fd = openat2_(start, s->path, (flags & ~O_CLOEXEC) | O_NONBLOCK | O_NOCTTY | s->large, 0);
 	if (fd < 0)
 		return ASK;
 	if (!look(fd, "", &after) && same(&before, &after) &&
@@ -478,13 +487,13 @@ static enum outcome perform(struct server *s, const struct source *from, const s
 
 	if (flags & ~(TAKES | s->large) || (flags & O_ACCMODE) == O_ACCMODE || tid <= 0)
 		return ASK;
-	if ((!s->has_path && !read_path(s, rule)) || !s->path[0])
+	if (!read_path(s, rule) || !s->path[0])
 		return ASK;
 	who = entry(s, tid);
 	if (!who || !as_we_are(s, from, who))
 		return ASK;
 	if (s->path[0] != '/') {
-		if (rule->dirfd != NO_DIRFD)
+		if (rule->dirfd != NONE)
 			at = (int)args[rule->dirfd];
 		if (at < 0 && at != AT_FDCWD)
 			return ASK;
@@ -507,7 +516,7 @@ static enum outcome settle(struct server *s, const struct source *from)
 
 	if (data->arch != s->audit)
 		return ASK;
-	s->has_path = 0;
+	s->read = NONE;
 	for (size_t i = 0; i < s->rule_count; i++) {
 		const struct rule *rule = &s->rules[i];
 		int match = rule->nr == data->nr ? matches(s, rule) : 0;
@@ -560,7 +569,8 @@ static int loop(struct server *s)
 		if (atomic_exchange(&s->dozing, 0))
 			rung = write(s->ring, &one, sizeof one);
 		(void)rung; /* if its counter is full it rings already */
-		outcome = settle(s, from);
+		/* What was asked after retire() is decided by new rules only. */
+		outcome = atomic_load(&s->retired) ? ASK : settle(s, from);
 		if (outcome != ASK) {
 			long long spent = (now() - atomic_load(&s->since)) / 1000;
 

@@ -28,6 +28,7 @@ from unotify.policy.conditions import (
 )
 from unotify.policy.deciding import cases
 from unotify.policy.model import Policy, Verb, Verdict
+from unotify.policy.where.looks import components
 
 __all__ = ["shortcuts"]
 
@@ -92,7 +93,7 @@ def _of_case(condition: Condition, said: Verdict, arch: Arch, name: str, nr: int
         verdict,
         program,
         tuple(
-            (test.below, negated, tuple(_raw(text) for text in test.texts))
+            (test.below, negated, tuple(_raw(text, test.below) for text in test.texts))
             for test, negated in tests
         ),
         path=names.index(path),
@@ -101,7 +102,10 @@ def _of_case(condition: Condition, said: Verdict, arch: Arch, name: str, nr: int
     )
 
 
-def _raw(text: str) -> bytes:
+def _raw(text: str, below: bool) -> bytes:
+    if below:
+        # As `is_below` takes it: `.` and empty names are none.
+        text = "/" + "/".join(components(text))
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -131,8 +135,16 @@ def _split(
 
 
 def _fits(path: PathTest) -> bool:
-    # A text with a NUL matches nothing, and would end early there.
-    return not any("\0" in text for text in path.texts)
+    return all(map(_is_path, path.texts))
+
+
+def _is_path(text: str) -> bool:
+    # What no bytes of a path are read as matches nothing, and is not to match its own bytes.
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return b"\0" not in raw and raw.decode("utf-8", "surrogateescape") == text
 
 
 def _verdict(verdict: Verdict, name: str) -> int:

@@ -102,6 +102,15 @@ def test_whom_they_are_not_for() -> None:
     assert shortcuts(elsewhere, X86, frozenset()) == ()
 
 
-def test_texts_with_a_nul() -> None:
-    """Such a text is no path, and is not compared here."""
-    assert of(rule("openat", '"deny"', 'path == "a\\x00b"')) == ()
+def test_texts_that_no_path_is() -> None:
+    """What has a NUL, or what no bytes are read as, is not compared here."""
+    for text in ("a\\x00b", "\\ud800", "\\udcc3\\udca9"):
+        assert of(rule("openat", '"deny"', f'path == "{text}"')) == (), text
+    (found,) = of(rule("openat", '"deny"', 'path == "\\udcc3"'))
+    assert found.tests == ((False, False, (b"\xc3",)),)
+
+
+def test_directories_have_plain_names() -> None:
+    """What a path lies below is compared name by name."""
+    (found,) = of(rule("openat", '"deny"', 'under(path, "//a/./b/")'))
+    assert found.tests == ((True, False, (b"/a/b",)),)
