@@ -20,7 +20,7 @@ from tests.kernel.targets import Target, until
 from unotify.calls import Call
 from unotify.errors import InvalidPolicy
 from unotify.oci import Agent
-from unotify.protocol import Reply, Return
+from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor import Instrument
 
 Policies = dict[str, str]
@@ -308,6 +308,37 @@ def test_wait_killable(running: Running, tmp_path: Path) -> None:
         assert all(served.wait_killable for served in container.listeners.values())
         listeners = running.container("other").listeners
         assert [served.wait_killable for served in listeners.values()] == [False]
+
+
+def test_a_deadline(tmp_path: Path) -> None:
+    """A call that takes too long fails as the agent was told."""
+
+    def prepare(supervisor: Any) -> None:
+        supervisor.on("getppid")(supervisor.hold)
+
+    text = 'version = 1\ndefault = "allow"\n[[rule]]\ncalls = ["getppid"]\ndo = "notify"\n'
+    options: dict[str, Any] = {"deadline": 0.05, "fault_reply": Fail(errno.ETIMEDOUT)}
+    with (
+        Running(tmp_path, policies={"default": text}, prepare=prepare, **options) as running,
+        Target("getppid") as target,
+    ):
+        bring(running.path, target)
+        target.call("getppid")
+        assert target.answer()["errno"] == errno.ETIMEDOUT
+
+
+def test_a_mistake_of_its_own(running: Running, said: pytest.LogCaptureFixture) -> None:
+    """A bug in serving one connection does not end the agent."""
+    welcome = running.agent.reception._welcome
+    running.agent.reception._welcome = lambda *_: 1 / 0  # type: ignore[assignment, return-value]
+    with Target("getppid") as target:
+        with connect(running.path) as connected:
+            send(connected, json.dumps(state()).encode(), target.listener.fileno())
+            assert connected.recv(1) == b""
+        until(lambda: "mistake of its own" in said.text)
+        running.agent.reception._welcome = welcome
+        bring(running.path, target)
+        assert ppid(target) == 22
 
 
 def test_a_quota(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.agent_support import bring, policy, ppid
 from tests.kernel.cli_support import cli
 from tests.kernel.restarting_support import Loaded, agent, directory_of, end_keeper
-from tests.kernel.targets import PATIENCE, Target
+from tests.kernel.targets import PATIENCE, Target, until
 
 
 @pytest.fixture(name="directory")
@@ -97,6 +97,29 @@ def test_a_container_that_began_with_a_policy_that_is_gone(directory: Path) -> N
                 "special",
                 True,
             )
+
+
+def test_a_container_that_moved(directory: Path) -> None:
+    """One that was given another version while it ran has that one after a restart."""
+    options = ("--keeper", str(directory / "keeper"))
+    (directory / "policies" / "default.toml").write_text(policy(11))
+    (directory / "policies" / "containers.toml").write_text(
+        'version = 1\ndefault = "default"\non-reload = "move"\n'
+    )
+    with Target("getppid") as target:
+        with agent(directory, *options) as command:
+            bring(directory / "s", target)
+            assert ppid(target) == 11
+            (directory / "policies" / "default.toml").write_text(policy(22))
+            command.process.send_signal(signal.SIGHUP)
+            until(lambda: ppid(target) == 22)
+            command.process.kill()
+        (directory / "policies" / "default.toml").write_text(policy(33))
+        with agent(directory, *options) as command:
+            assert ppid(target) == 22, "a restart is no reload"
+            (directory / "policies" / "default.toml").write_text(policy(44))
+            command.process.send_signal(signal.SIGHUP)
+            until(lambda: ppid(target) == 44)
 
 
 def test_an_exec_belongs_to_its_container_after_a_restart(directory: Path) -> None:

@@ -106,6 +106,7 @@ def test_handlers(directory: Path) -> None:
         (["--policies", "policies", "--socket", "missing/s"], 4, "cannot listen"),
         (["--policies", "policies", "--socket", "s", "--deadline", "0"], 2, "--deadline"),
         (["--policies", "broken", "--socket", "s"], 3, "broken/a.toml:1:"),
+        (["--policies", "policies", "--socket", "s", "--fault", "EPERMS"], 2, "is no error"),
     ],
 )
 def test_mistakes(directory: Path, options: list[str], code: int, said: str) -> None:

@@ -65,7 +65,15 @@ Example:
     default=20.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a call may take before it fails with EPERM.",
+    help="How long a call may take before it fails.",
+)
+@click.option(
+    "--fault",
+    default="EPERM",
+    show_default=True,
+    metavar="ERRNO",
+    callback=lambda ctx, param, value: _errno(value),
+    help="What a call fails with that takes too long, or whose handler fails.",
 )
 @click.option(
     "--calls",
@@ -135,6 +143,7 @@ def command(
     files: tuple[str, ...],
     uids: tuple[int, ...],
     deadline: float,
+    fault: int,
     calls: int,
     drain: float,
     quiet: bool,
@@ -158,6 +167,7 @@ def command(
     from unotify.oci.outfit import Outfit
     from unotify.oci.sockets import listening
     from unotify.oci.stores import SystemdStore
+    from unotify.protocol import Fail
 
     set_up(quiet=quiet)
     _raise_limit()
@@ -181,6 +191,7 @@ def command(
             calls=calls,
             drain=drain,
             deadline=deadline,
+            fault_reply=Fail(fault),
         )
         stack.callback(agent.close)
         outfit = stack.enter_context(Outfit(agent, wanted, notifier=notifier, passed=passed))
@@ -251,6 +262,15 @@ def _service_manager() -> tuple[Any, Any]:
             Exit.USAGE,
             hint="it is about LISTEN_FDS and NOTIFY_SOCKET in the environment",
         ) from None
+
+
+def _errno(value: str) -> int:
+    from unotify.policy.action import ERRNOS
+
+    number = ERRNOS.get(value.upper())
+    if number is None:
+        raise click.BadParameter(f"{value} is no error, such as EPERM")
+    return number
 
 
 def _serve(agent: Any, outfit: Any) -> None:

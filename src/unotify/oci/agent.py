@@ -56,6 +56,9 @@ READERS: Final = 512
 _LOOK: Final = 1.0
 """Seconds between looks at the directory of policies."""
 
+_BREATH: Final = 0.1
+"""Seconds of rest after a mistake, which may come again at once."""
+
 _LAST: Final = 1.0
 """Seconds that a runtime has to finish when the agent is to leave."""
 
@@ -312,7 +315,7 @@ class Agent:
     def _welcome(self, state: ProcessState, listener: Listener, peer: Peer) -> None:
         try:
             container = self.adopt(state, listener)
-        except Error as error:
+        except (Error, OSError) as error:
             listener.close()
             _log.error("container %s cannot be served: %s", state.id, error)
             return
@@ -401,9 +404,14 @@ class Agent:
         """Serve until `ask_stop`."""
         self._running = True
         while not self._stopping:
-            for key, _ in self.selector.select(self._pause()):
-                key.data(key.fileobj)
-            self._look()
+            try:
+                for key, _ in self.selector.select(self._pause()):
+                    key.data(key.fileobj)
+                self._look()
+            except Exception:
+                # Whatever it is, it is not the fault of those who are served.
+                _log.exception("the agent goes on after a mistake of its own")
+                time.sleep(_BREATH)
 
     def _pause(self) -> float:
         now = time.monotonic()

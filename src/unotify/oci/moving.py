@@ -80,7 +80,7 @@ class Moving:
                     on_close=self._closed,
                     quota=container.quota,
                 )
-            except Error as error:
+            except (Error, OSError) as error:
                 _log.error("container %s cannot be served any more: %s", container.id, error)
                 served.listener.close()
                 self._closed(served.listener)

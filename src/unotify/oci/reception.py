@@ -123,7 +123,11 @@ class Reception:
                 os.close(fd)
             self.door.refuse(connection.peer, f"of container {state.id}: {error.strerror}")
             return
-        self._welcome(state, listener, connection.peer)
+        try:
+            self._welcome(state, listener, connection.peer)
+        except BaseException:
+            listener.close()
+            raise
 
     def _end(self, connection: _Connection, why: str | None = None) -> None:
         self._selector.unregister(connection.socket)

@@ -106,7 +106,7 @@ class Shelf(Generic[W]):
         loading = _Loading(self.directory, self._native, self._make, self.loaded)
         try:
             new = loading.load()
-        except InvalidPolicy:
+        except BaseException:
             for made in loading.made:
                 self._discard(made)
             raise
