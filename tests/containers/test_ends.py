@@ -210,6 +210,8 @@ def test_the_runtime_is_killed_later(name: str, lasting: Desk, place: Place) -> 
         bundle.runs("trap 'mkdir /tmp/a; exit' USR1; echo ready; while sleep 0.1; do :; done")
     )
     says(process, "ready\n")
+    # It takes note of a container that it has started.
+    until(lambda: runtime.does("state", container).returncode == 0)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(PATIENCE)
     runtime.does("kill", container, "USR1")
