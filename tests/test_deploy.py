@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ KUBERNETES = ROOT / "deploy" / "kubernetes"
 POLICIES = sorted((KUBERNETES / "policies").glob("*.toml"))
 NAMES = [file.stem for file in POLICIES if file.stem != "containers"]
 SOCKET = "/run/unotify/agent.sock"
-OLDEST, NEWEST = "1.26.0", kubernetes_validate.latest_version()
+OLDEST, NEWEST = "1.29.0", kubernetes_validate.latest_version()
 
 
 def kustomized() -> Iterator[dict[str, Any]]:
@@ -120,17 +119,21 @@ def test_policies() -> None:
 
 
 def test_one_socket() -> None:
-    """Agent, probes, profiles and mounts mean the same socket and the same directories."""
-    agent, install = containers()["agent"], containers()["install-profiles"]
-    assert agent["args"][agent["args"].index("--socket") + 1] == SOCKET
+    """Agent, keeper, probes, profiles and mounts mean the same sockets and directories."""
+    found = containers()
+    agent, install, keeper = found["agent"], found["install-profiles"], found["keeper"]
+    assert f"--socket={SOCKET}" in agent["args"]
     assert f"--listener {SOCKET} " in install["args"][0]
     mounts = {mount["mountPath"] for mount in agent["volumeMounts"]}
-    assert str(Path(SOCKET).parent) in mounts
-    assert agent["args"][agent["args"].index("--policies") + 1] in mounts
+    assert {str(Path(SOCKET).parent), "/etc/unotify/policies"} <= mounts
+    assert "--policies=/etc/unotify/policies" in agent["args"]
+    assert '"/run/unotify/keeper.sock"' in keeper["args"][0]
+    assert "--keeper=/run/unotify/keeper.sock" in agent["args"]
+    (port,) = agent["ports"]
+    assert f"--metrics=0.0.0.0:{port['containerPort']}" in agent["args"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert agent[probe]["exec"]["command"] == ["grep", "-q", f" {SOCKET}$", "/proc/net/unix"]
-    docker = (ROOT / "deploy" / "Dockerfile").read_text()
-    assert json.loads(docker[docker.index("CMD ") + 4 :]) == agent["args"]
+        assert agent[probe]["httpGet"]["port"] == port["name"]
+    assert found.keys() - {"agent"} == {"install-profiles", "keeper"}
 
 
 def test_example_pod() -> None:
