@@ -12,7 +12,7 @@ from unotify.bpf import Compare, CompareOp
 from unotify.policy.compiling import bound
 from unotify.policy.conditions import Need, needs
 from unotify.policy.deciding import Case, cases
-from unotify.policy.model import TRUE, Place, Policy, Rule
+from unotify.policy.model import LETTING_GO, TRUE, Place, Policy, Rule
 from unotify.policy.problems import listed
 from unotify.policy.reach import possible
 
@@ -59,7 +59,7 @@ def advice(policy: Policy) -> list[Advice]:
             found.append(Advice(f"there are two rules named {rule}", rule.place))
         elif rule.name is not None:
             names[rule.name] = rule
-    return found + list(_o_path(policy))
+    return [*found, *_o_path(policy), *_host_sockets(policy)]
 
 
 _ACTS: Final = frozenset({"perform", "redirect"})
@@ -94,6 +94,41 @@ def _opens_o_path(found: Sequence[Case], call: str, arch: Arch) -> bool:
     flags = Compare(model.spec(call).arg("flags").index, CompareOp.EQ, _O_PATH, mask=_O_PATH)
     terms = [flags, *(~bound(case.condition, arch, looks=False) for case in found[:-1])]
     return possible([*terms, bound(found[-1].condition, arch, looks=True)], arch)
+
+
+_REACHING: Final = ("connect", "bind", "listen", "sendto", "sendmsg", "sendmmsg", "io_uring_setup")
+"""Calls by which a program that has a socket of the host's may reach anything with it."""
+
+
+def _host_sockets(policy: Policy) -> Iterator[Advice]:
+    """Sockets of the host's network, with which some call may go on to any address."""
+    giving = [rule for rule in policy.rules if rule.verdict.handler == "host-socket"]
+    if not giving:
+        return
+    free = [
+        call
+        for call in _REACHING
+        if any(_goes_on(policy, arch, call) for arch in policy.architectures)
+    ]
+    if free:
+        yield Advice(
+            f"{giving[0]} gives out sockets of the host's network, and {listed(free)} may go on to "
+            "any address with them",
+            giving[0].place,
+            'give these calls the same verb; io_uring_setup is refused with { fail = "ENOSYS" }',
+        )
+
+
+def _goes_on(policy: Policy, arch: Arch, call: str) -> bool:
+    if call not in tables.names(arch).values():
+        return False
+    found = cases(policy, arch, call)
+    verdicts = [case.verdict for case in found]
+    if not found or found[-1].condition != TRUE:
+        verdicts.append(policy.default)
+    if any(verdict.handler == "host-socket" for verdict in verdicts):
+        return False
+    return any(verdict.verb in LETTING_GO or verdict.handler in _ACTS for verdict in verdicts)
 
 
 def _unreached(policy: Policy, at: int, rule: Rule) -> Advice:

@@ -111,3 +111,20 @@ def test_opens_with_o_path_that_are_not() -> None:
     assert said('[[rule]]\ncalls = ["creat", "mkdir"]\ndo = "perform"\n') == []
     where = 'where = "flags & O_ACCMODE == O_WRONLY and flags & (O_CREAT | O_PATH) == O_CREAT"'
     assert said(f'[[rule]]\ncalls = "openat"\n{where}\ndo = "perform"\n') == []
+
+
+def test_sockets_of_the_host_that_reach_anything() -> None:
+    """Each call that goes on with a socket of the host's to any address is told."""
+    rule = '[[rule]]\ncalls = {}\ndo = {{ host-socket = ["127.0.0.1"] }}\n'
+    (found,) = said(rule.format('["connect", "sendto"]'))
+    assert found.startswith("4: the rule at policy:4:1 gives out sockets of the host's network")
+    assert "bind, listen, sendmsg, sendmmsg and io_uring_setup may go on" in found
+    every = rule.format('["connect", "bind", "listen", "sendto", "sendmsg", "sendmmsg"]')
+    (found,) = said(every)
+    assert "io_uring_setup may go on" in found
+    ring = '[[rule]]\ncalls = "io_uring_setup"\ndo = { fail = "ENOSYS" }\n'
+    assert said(every + ring) == []
+    performed = '[[rule]]\ncalls = "sendmsg"\ndo = "perform"\n'
+    (found,) = said(performed + every.replace('"sendmsg", ', "") + ring)
+    assert "sendmsg may go on" in found
+    assert said(every, HEAD.replace('"allow"', '{ fail = "EPERM" }')) == []
