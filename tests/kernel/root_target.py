@@ -183,6 +183,19 @@ def _modes():
 
 
 @case
+def _directories():
+    os.umask(0o027)
+    os.mkdir("d", 0o555), os.mkdir("e", 0o1000), os.mkdir("f", 0o4070)
+    for name in "def":
+        made(f"{name}/a")
+    found = [shown(name)[:3] for name in "def"] + [tried(os.mkdir, "d", 0)]
+    found += [tried(os.mkdir, "no/d", 0), os.listdir("e")]
+    os.chmod("d", 0o2755)
+    os.mkdir("d/below", 0o500)
+    return [*found, shown("d/below")[0]]
+
+
+@case
 def _access():
     made("a")
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from unotify import Fail, Return, Supervisor
 from unotify.calls import Call
 from unotify.calls.stats import Stat
 from unotify.errors import Refused
+from unotify.kernel.lives import _searched, children_of
 
 
 def _looked(code: str, *calls: str) -> list[tuple[str, Stat | int]]:
@@ -127,6 +129,15 @@ def test_what_is_pinned_is_looked_at(tmp_path: Path) -> None:
 
         attempt(supervisor, f"p = {str(path)!r}\nos.chmod(p, 0)\nos.rmdir(p)\nsay(0)")
     assert seen == [True, number, True, False, True, True, False, 0]
+
+
+def test_children_without_the_kernels_help() -> None:
+    """Where the kernel lists no children (CONFIG_PROC_CHILDREN), all processes are asked."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert child.pid in _searched(os.getpid())
+        assert child.pid in children_of(os.getpid())
+        child.communicate(b"")
+    assert child.pid not in _searched(os.getpid())
 
 
 def test_lives() -> None:

@@ -21,7 +21,8 @@ _IDS: Final = (
 )
 OWNERS: Final = (
     *("chown", "chown32", "lchown", "lchown32", "fchown", "fchown32", "fchownat"),
-    *("chmod", "fchmod", "fchmodat", "fchmodat2", "mknod", "mknodat", "statx"),
+    *("chmod", "fchmod", "fchmodat", "fchmodat2", "mknod", "mknodat"),
+    *("mkdir", "mkdirat", "statx"),
     *("stat", "stat64", "lstat", "lstat64", "fstat", "fstat64", "newfstatat", "fstatat64"),
     *("unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "io_uring_setup"),
     *(*_XATTRS, *_IDS, *(f"{name}32" for name in _IDS), "capget", "capset", "prctl"),
@@ -45,6 +46,8 @@ def _faked(call: str, given: Mapping[str, Any]) -> str | None:
     return {
         "mknod": "mode & S_IFMT == S_IFBLK or mode & S_IFMT == S_IFCHR",
         "mknodat": "mode & S_IFMT == S_IFBLK or mode & S_IFMT == S_IFCHR",
+        "mkdir": "mode & S_IRWXU != S_IRWXU",
+        "mkdirat": "mode & S_IRWXU != S_IRWXU",
         "prctl": "option in (PR_GET_KEEPCAPS, PR_SET_KEEPCAPS, PR_CAPBSET_READ, PR_CAPBSET_DROP, "
         "PR_GET_SECUREBITS, PR_SET_SECUREBITS, PR_CAP_AMBIENT) "
         "or option == PR_SET_DUMPABLE and arg2 == 0",

@@ -1,4 +1,4 @@
-"""chown, chmod and mknod: remembered, and done as far as whoever plays root really may."""
+"""chown, chmod, mknod and mkdir: remembered, and done as far as whoever plays root really may."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ __all__ = ["CALLS", "remember", "touch"]
 _log = logging.getLogger("unotify")
 
 _NO_CHANGE: Final = 0xFFFFFFFF
+_SPECIAL: Final = 0o7000
 _FIXED: Final = 0x10 | 0x20
 """STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND: root may not change these either."""
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
@@ -148,7 +149,8 @@ def _chmod(world: World, call: Call) -> Reply:
 
     def change(found: Remembered) -> Remembered:
         changed = with_mode(chmodded(found, mode), mode)
-        if not foreign and real == mode and found.device is None:
+        # Of the other bits the kernel may drop one without a word.
+        if not foreign and real == mode and not mode & _SPECIAL and found.device is None:
             changed = replace(changed, mode=None)  # the file says it itself
         return changed
 
@@ -159,7 +161,7 @@ def _chmod(world: World, call: Call) -> Reply:
 def _is_plain(world: World, call: Call, argument: str) -> bool:
     """Whether the file itself can say what it is set to, and nothing is remembered of it."""
     mode = call.register("mode") & 0o7777
-    if usable(mode, directory=False) != mode or world.guarded is not None:
+    if mode & _SPECIAL or usable(mode, directory=False) != mode or world.guarded is not None:
         return False
     known = world.seen(call, call.caller.look(call, argument), argument)
     told = known.told
@@ -216,6 +218,24 @@ def _unmake(directory: int, name: bytes, status: os.stat_result, rights: Any) ->
         _log.warning("%r was made for a target that had gone, and stays", name)
 
 
+def _mkdir(world: World, call: Call) -> Reply:
+    # Of a mode that its owner could not use; root makes files in such a directory.
+    target = call.caller
+    mode = call.register("mode") & 0o1777 & ~target.umask
+    target.pin_argument(call, "path")
+    act = plan(call)
+    act = replace(act, values={**act.values, "mode": usable(mode, directory=True)})
+    done: int = target.act(act, pinned=("path",)).value
+    if done < 0:
+        return Fail(-done)
+    if target.pin_named("path", "made"):
+        known = world.seen(call, target.look_at("made"), "made")
+        inherited = known.real.mode & stat.S_ISGID
+        if known.real.is_directory:
+            remember(world, call, known, "made", lambda found: chmodded(found, inherited | mode))
+    return Return(0)
+
+
 def _device(number: int) -> int:
     # As the kernel packs them: 12 bits of major, 20 of minor.
     return os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00)
@@ -227,5 +247,6 @@ CALLS: Final[Mapping[str, Callable[[World, Call], Reply]]] = MappingProxyType(
     )
     | dict.fromkeys(("chmod", "fchmod", "fchmodat", "fchmodat2"), _chmod)
     | dict.fromkeys(("mknod", "mknodat"), _mknod)
+    | dict.fromkeys(("mkdir", "mkdirat"), _mkdir)
 )
 """What answers each call."""

@@ -118,7 +118,10 @@ def usable(mode: int, *, directory: bool) -> int:
     """The permissions that a file really gets, so that whoever plays root can still use it.
 
     Root may read and write what says 000, and run what anybody may run. Set-user-ID and the like
-    are remembered only: really they would lend out the user's own rights.
+    are remembered only: really they would lend out the user's own rights. A directory has them,
+    where they lend nothing, and new directories in it inherit one.
     """
-    more = 0o700 if directory or mode & 0o111 else 0o600
+    if directory:
+        return mode & 0o3777 | 0o700
+    more = 0o700 if mode & 0o111 else 0o600
     return mode & 0o777 | more

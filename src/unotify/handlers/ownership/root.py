@@ -1,8 +1,8 @@
 """Fake root as handlers of a supervisor: which calls they want, and under which condition.
 
 What the filter can decide by registers it does: of all opens only those are notified that might
-write to the store, of mknod(2) only device nodes, of prctl(2) only what is about capabilities and
-hiding.
+write to the store, of mknod(2) only device nodes, of mkdir(2) only what not even its owner could
+use, of prctl(2) only what is about capabilities and hiding.
 """
 
 from __future__ import annotations
@@ -55,10 +55,18 @@ def _is_device(call: str) -> Condition:
     return condition
 
 
+def _is_closed(call: str) -> Condition:
+    mode: Any = call_class(call).mode  # type: ignore[attr-defined]
+    condition: Condition = mode & stat.S_IRWXU != stat.S_IRWXU
+    return condition
+
+
 _WHERE: Final[Mapping[str, Condition]] = MappingProxyType(
     {
         "mknod": _is_device("mknod"),
         "mknodat": _is_device("mknodat"),
+        "mkdir": _is_closed("mkdir"),
+        "mkdirat": _is_closed("mkdirat"),
         "prctl": credentials.PRCTL,
         **guard.WRITES,
     }

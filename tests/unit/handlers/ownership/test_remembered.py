@@ -61,4 +61,4 @@ def test_modes() -> None:
     assert usable(0, directory=False) == 0o600
     assert usable(0o4511, directory=False) == 0o711
     assert usable(0o010, directory=False) == 0o710
-    assert usable(0o1007, directory=True) == 0o707
+    assert usable(0o7007, directory=True) == 0o3707
