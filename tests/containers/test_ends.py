@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -59,9 +61,10 @@ class Desk:
         self.handlers.write_text(HANDLERS.format(asked=str(self.asked), gate=str(self.gate)))
         self.agent = self.start()
 
-    def start(self, socket: Path | None = None) -> Agent:
+    def start(self, socket: Path | None = None, *options: str) -> Agent:
         """One more agent."""
-        return self.place.agent(self.policies, "--handlers", str(self.handlers), socket=socket)
+        handlers = ["--handlers", str(self.handlers)]
+        return self.place.agent(self.policies, *handlers, *options, socket=socket)
 
     def is_asked(self) -> None:
         """Wait until the handler has a call."""
@@ -165,6 +168,36 @@ def test_another_agent_takes_the_socket(desk: Desk, place: Place) -> None:
     desk.agent.end()
     desk.agent = desk.start(desk.agent.socket)
     desk.serves(place.runtime("runc"))
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_keeper_is_there_when_the_agent_is_killed(name: str, desk: Desk, place: Place) -> None:
+    """With a keeper the next agent decides what the killed one had received, and all that comes."""
+    desk.agent.end()
+    keeper = place.fresh("keeper")
+    options = [f"--keeper={keeper}", "--keep-for=30"]
+    desk.agent = desk.start(None, *options)
+    try:
+        runtime = place.runtime(name)
+        _, process = runtime.begins(runtime.bundle().supervised(POLICY, desk.agent).runs(ASKING))
+        desk.is_asked()
+        desk.agent.end()
+        desk.agent = desk.start(desk.agent.socket, *options)
+        desk.is_asked()
+        desk.opens()
+        out, _ = process.communicate(timeout=PATIENCE)
+        assert out == "and on\na\n", desk.agent.said
+    finally:
+        desk.agent.end()
+        end_of(keeper)
+
+
+def end_of(keeper: Path) -> None:
+    """End the process that listens at a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.connect(str(keeper))
+        credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    os.kill(struct.unpack("=3i", credentials)[0], signal.SIGKILL)
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
