@@ -25,12 +25,12 @@ from typing import Any, Final
 from unotify.abi.capabilities import Capability
 from unotify.calls import Call
 from unotify.calls.acts import Act, plan
-from unotify.calls.lookups import spot_of
+from unotify.calls.lookups import Spot, spot_of
 from unotify.errors import KernelError, PolicyError
 from unotify.handlers.answers import find, passing_errors
 from unotify.kernel.attaching import attach, mount_id, unmount_name
 from unotify.kernel.interface import Held
-from unotify.kernel.nodes import is_usable, node_mount, remove
+from unotify.kernel.nodes import can_mount, is_usable, node_mount, remove
 from unotify.kernel.rights import CAP_DAC_OVERRIDE
 from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor.addons import verb
@@ -193,6 +193,8 @@ def _make(call: Call, act: Act, place: Held) -> Reply | None:
 def _mount(call: Call, act: Act, place: Held) -> Reply:
     """Make an empty file, and attach a node to it."""
     caller = call.caller
+    if not can_mount() and caller.around.shares("user"):
+        return Fail(errno.EPERM)
     rights = caller.credentials
     mode, device = call.register("mode"), call.register("dev")
     values = {"flags": _NEW, "mode": mode & 0o777}
@@ -209,6 +211,8 @@ def _mount(call: Call, act: Act, place: Held) -> Reply:
         lambda taken: None if taken else _undone(remove(place.fd, name, found, rights), name)
     )
     permissions = stat.S_IMODE(found.st_mode)
+    if not can_mount():
+        return _bind(caller, stat.S_IFMT(mode), device, file)
     with node_mount(stat.S_IFMT(mode) | permissions, device, found.st_uid, found.st_gid) as node:
         number = mount_id(node.fd)
         namespace = caller.open_namespace("mnt")
@@ -222,6 +226,34 @@ def _mount(call: Call, act: Act, place: Held) -> Reply:
         )
     )
     return Return(0)
+
+
+_NAMES: Final = {
+    (1, 3): "null",
+    (1, 5): "zero",
+    (1, 7): "full",
+    (1, 8): "random",
+    (1, 9): "urandom",
+    (5, 0): "tty",
+    (10, 200): "net/tun",
+    (10, 229): "fuse",
+}
+
+
+def _bind(caller: Any, kind: int, device: int, file: int) -> Reply:
+    """Bind a node that the container has already: all that a supervisor without rights can do."""
+    name = _NAMES.get((os.major(device), os.minor(device)), "")
+    source = caller.find("source", Spot(os.fsencode(f"/dev/{name}")))
+    status = os.fstat(source.fd)
+    if source.name or stat.S_IFMT(status.st_mode) != kind or status.st_rdev != device:
+        return Fail(errno.EPERM)
+    caller.bind(source, _File(file))
+    return Return(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    fd: int
 
 
 def _undone(done: bool, name: bytes) -> None:

@@ -19,10 +19,19 @@ from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD
 from unotify.errors import Error, KernelError, Refused, TargetError
 from unotify.kernel._libc import check, syscall
-from unotify.kernel.acts import Outcome, execute, number, of_effective
+from unotify.kernel.acts import BIND_MOUNT, Outcome, execute, number, of_effective
 from unotify.kernel.packing import pack_outcome, unpack_act
 from unotify.kernel.pinning import Pin, Place
-from unotify.kernel.rights import Rights, become, limited, mine, read_status, settle, taken_on
+from unotify.kernel.rights import (
+    CAP_SYS_ADMIN,
+    Rights,
+    become,
+    limited,
+    mine,
+    read_status,
+    settle,
+    taken_on,
+)
 from unotify.kernel.socketing import CHROOT, SOCKETS, execute_on_socket
 
 __all__ = ["main"]
@@ -99,11 +108,13 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 
 def _serve(text: bytes, answer: int, fds: list[int]) -> None:
     act, names, pins, told = unpack_act(text)
-    may_wait = act.name in ("openat", "connect", "sendmsg")
+    may_wait = act.name in ("openat", "connect", "sendmsg", BIND_MOUNT)
     try:
         if may_wait and os.fork():
             return
     except OSError:
+        if act.name == BIND_MOUNT:
+            return  # this process has to stay where it is
         may_wait = False  # too many processes: it waits here, and all others with it
     fd = -1
     try:
@@ -143,7 +154,7 @@ def _done(
             act = of_effective(act)
         place.fsuid = theirs.fsuid
         os.umask(umask)
-        with _acting_as(theirs, ours, more=CHROOT if act.name == "bind" else 0):
+        with _acting_as(theirs, ours, more=_MORE.get(act.name, 0)):
             if act.name in SOCKETS:
                 outcome = execute_on_socket(
                     act, place, given, passed, None, own_cwd=True, wait=_waiting(answer)
@@ -156,6 +167,10 @@ def _done(
         failed = error.errno if isinstance(error, OSError) and error.errno else errno.EPERM
         return pack_outcome(Outcome(-failed), str(error)), -1
     return pack_outcome(outcome), outcome.fd
+
+
+_MORE: Final = {"bind": CHROOT, BIND_MOUNT: CHROOT | CAP_SYS_ADMIN}
+"""Capabilities in the user namespace that an act needs, whatever the target has."""
 
 
 def _acting_as(theirs: Rights, ours: Rights, *, more: int) -> AbstractContextManager[None]:

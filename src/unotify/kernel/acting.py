@@ -38,7 +38,7 @@ from unotify.calls.messages import Control
 from unotify.errors import KernelError, Refused, TargetGone
 from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, check, syscall
 from unotify.kernel.abroad import Abroad
-from unotify.kernel.acts import Outcome, execute, number, of_effective
+from unotify.kernel.acts import BIND_MOUNT, Outcome, execute, number, of_effective
 from unotify.kernel.blocking import Interrupter, Waiting
 from unotify.kernel.pinning import Pin, Place, pin
 from unotify.kernel.rights import (
@@ -113,6 +113,8 @@ class Actor:
                 for pinned in pins.values():
                     pinned.require_reached()
             away = not (act.as_supervisor or act.lent) and self._is_abroad(thread)
+            if act.name == BIND_MOUNT and not away:
+                raise Refused("it is in our own user namespace", errno=errno.EPERM)
             if away and not _is_letter(act, fds):
                 thread.settle()
                 with self.interrupter.entry(thread.process, thread.is_waiting) as wait:

@@ -27,9 +27,15 @@ from unotify.kernel.ourselves import depends_on_opener, forbids, is_proc
 from unotify.kernel.pinning import Pin, Place, below, path_of, pin, reach
 from unotify.kernel.walking import NO_SYMLINKS, innermost_ids, openat2
 
-__all__ = ["Outcome", "execute", "number", "of_effective"]
+__all__ = ["BIND_MOUNT", "Outcome", "execute", "number", "of_effective"]
+
+BIND_MOUNT: Final = "bind-mount"
+"""An act of several calls, for a process that ends afterwards; see `unotify.kernel.abroad`."""
 
 _AT_EMPTY_PATH: Final = 0x1000
+_CLONE_NEWNS: Final = 0x20000
+_COPY: Final = 0x1 | os.O_CLOEXEC | _AT_EMPTY_PATH  # OPEN_TREE_CLONE
+_BOTH_ARE_DESCRIPTORS: Final = 0x4 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
 _AT_SYMLINK_FOLLOW: Final = 0x400
 _AT_EACCESS: Final = 0x200
 _TTY: Final = os.makedev(5, 0)
@@ -81,6 +87,8 @@ def execute(
         if act.name == "pin":
             held = pin(place, act.spots["path"])
             return Outcome(0, held.fd, {"name": held.name})
+        if act.name == BIND_MOUNT:
+            return Outcome(_bind_mount(pins))
         if act.name == "openat":
             return _open(act, place, found, wait)
         for argument, spot in act.spots.items():
@@ -99,6 +107,21 @@ def execute(
         for argument, pinned in found.items():
             if argument not in pins:
                 pinned.close()
+
+
+def _bind_mount(pins: Mapping[str, Pin]) -> int:
+    """Bind *source* to *place* in the mount namespace *namespace*, for good in this process."""
+    steps = (
+        ("setns", pins["namespace"].fd, _CLONE_NEWNS),
+        ("open_tree", pins["source"].fd, b"", _COPY),
+        ("move_mount", -1, b"", pins["place"].fd, b"", _BOTH_ARE_DESCRIPTORS),
+    )
+    done = 0
+    for name, first, *rest in steps:
+        done = syscall(number(name), done if first < 0 else first, *rest)
+        if done < 0:
+            break
+    return done
 
 
 def _beyond(act: Act, place: Place, pins: Mapping[str, Pin], fds: Mapping[str, int]) -> int:

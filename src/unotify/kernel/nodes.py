@@ -12,15 +12,21 @@ from unotify.errors import KernelError
 from unotify.kernel._libc import syscall
 from unotify.kernel.acts import number
 from unotify.kernel.mounting import Mount, clone, open_context
-from unotify.kernel.rights import CAP_DAC_OVERRIDE, Rights, mine, taken_on
+from unotify.kernel.rights import CAP_DAC_OVERRIDE, CAP_MKNOD, CAP_SYS_ADMIN, Rights, mine, taken_on
 
-__all__ = ["is_usable", "node_mount", "remove"]
+__all__ = ["can_mount", "is_usable", "node_mount", "remove"]
 
 _OTHERS: Final = (65534, 65533)
 _LOOK: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 _NODE: Final = "node"
 _MOUNT_ATTR_NOSUID: Final = 0x2
 _MOUNT_ATTR_NOEXEC: Final = 0x8
+
+
+def can_mount() -> bool:
+    """Whether we may mount anything, and make devices, in our own namespaces."""
+    wanted = CAP_SYS_ADMIN | CAP_MKNOD
+    return mine().effective & wanted == wanted
 
 
 def is_usable(directory: int, name: bytes) -> bool:

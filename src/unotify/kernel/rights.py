@@ -34,6 +34,7 @@ from unotify.kernel._libc import NATIVE, check, syscall
 
 __all__ = [
     "CAP_DAC_OVERRIDE",
+    "CAP_MKNOD",
     "CAP_SETGID",
     "CAP_SETUID",
     "CAP_SYS_ADMIN",
@@ -59,6 +60,7 @@ CAP_DAC_OVERRIDE: Final = 1 << 1
 CAP_SETGID: Final = 1 << 6
 CAP_SETUID: Final = 1 << 7
 CAP_SYS_ADMIN: Final = 1 << 21
+CAP_MKNOD: Final = 1 << 27
 
 
 @cache

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from unotify.abi.types import Address, NotificationId, Tid
 from unotify.calls import Call
 from unotify.calls.acts import Act, Replacement
 from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot
-from unotify.errors import TargetGone, Unsupported
+from unotify.errors import Refused, TargetGone, Unsupported
 from unotify.kernel.interface import (
     Done,
     Entering,
@@ -34,6 +35,14 @@ _log = logging.getLogger("unotify")
 
 _AT_EACCESS: Final = 0x200
 _NONE: Final[Mapping[str, Pinned]] = MappingProxyType({})
+
+
+class HasFd(Protocol):
+    """What has a descriptor of something in a target's mounts."""
+
+    @property
+    def fd(self) -> int:
+        """It."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +242,33 @@ class Target(Looks):
         values = {"mode": mode, "flags": _AT_EACCESS}
         act = Act("faccessat2", "faccessat2", values, {"path": Spot(b"", empty=True)})
         return self._open().act(act, {"path": _Itself(place.fd)}).value == 0
+
+    def bind(self, source: HasFd, place: HasFd) -> None:
+        """Bind *source* to *place*, in its mount namespace and with the rights of its namespaces.
+
+        For supervisors that may not mount themselves: it is done by a process in the target's
+        user namespace.
+
+        Args:
+            source: What `find` returned, or whatever else has a descriptor.
+            place: Likewise.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            Refused: As mount(2) says; EPERM: its user namespace is the supervisor's own.
+        """
+        namespace = self.open_namespace("mnt")
+        try:
+            held = {
+                "source": _Itself(source.fd),
+                "place": _Itself(place.fd),
+                "namespace": _Itself(namespace),
+            }
+            done = self._open().act(Act("bind-mount", "mount"), held)
+        finally:
+            os.close(namespace)
+        if done.value < 0:
+            raise Refused("it cannot be bound", errno=-done.value)
 
     def open_namespace(self, kind: str) -> int:
         """Open its namespace of *kind*, such as ``mnt``; whoever asks closes the descriptor.
