@@ -127,12 +127,13 @@ class Readers(Crew):
         with self._lock:
             known = self.sources.pop(source.listener, None)
             self.quick.retire()
+        # Before it is closed: who finds room must not wait for a listener that is not there.
+        self.admission.leave(source)
         self._poller.remove(source.listener)
         if known is not None:
             source.listener.close()
-            self.admission.leave(source)
             if source.on_close is not None:
-                source.on_close(source.listener)
+                _tell(source.on_close, source.listener)
             if not self.sources:
                 self._kernel.rest()
                 self.on_drained()
@@ -142,7 +143,7 @@ class Readers(Crew):
             with self._lock:
                 self.sources.pop(source.listener, None)
                 self.quick.retire()
-            then(source.listener)
+            _tell(then, source.listener)
             if not self.sources:
                 self._kernel.rest()
                 self.on_drained()
@@ -444,3 +445,10 @@ class Readers(Crew):
             vanished = source.protocol.hangup()
         self._engine.vanished(vanished)
         self.remove(source)
+
+
+def _tell(user: Callable[[Listener], None], listener: Listener) -> None:
+    try:
+        user(listener)
+    except Exception:
+        _log.exception("%r failed for a listener that is served no more", user)

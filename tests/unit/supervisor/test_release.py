@@ -123,6 +123,30 @@ def test_a_stop_before_it_left(threaded: Rig) -> None:
     assert not left
 
 
+def test_callbacks_that_fail(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever is told of the end of a listener and fails hurts no other listener."""
+
+    def fail(listener: Listener) -> None:
+        raise RuntimeError("a bug of the user's")
+
+    supervisor = answering(rig, 1)
+    ended, released, other = (rig.kernel.listener() for _ in range(3))
+    supervisor.attach(ended, on_close=fail)
+    supervisor.attach(released)
+    supervisor.attach(other)
+    ended.hang_up()
+    pump(supervisor)
+    until(lambda: ended.closed)
+    supervisor.release(released, fail)
+    pump(supervisor)
+    until(lambda: released not in supervisor._readers.sources)
+    call = other.notify("getppid", tid=1)
+    pump(supervisor)
+    assert call.answer() == Return(1)
+    until(lambda: caplog.text.count("failed for a listener") == 2)
+    released.close()
+
+
 def test_a_stranger(rig: Rig) -> None:
     """What is not attached cannot be released."""
     supervisor = answering(rig, 1)
