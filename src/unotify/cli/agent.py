@@ -131,6 +131,19 @@ Example:
     metavar="N",
     help="How many containers have metrics of their own.",
 )
+@click.option(
+    "--keep-capability",
+    "capabilities",
+    multiple=True,
+    metavar="NAME",
+    help="A capability to keep, besides those that policies need; may be repeated. With --handlers "
+    "all are kept unless this says which, or none.",
+)
+@click.option(
+    "--unconfined",
+    is_flag=True,
+    help="Give up no capabilities, and make system calls without a filter.",
+)
 @click.option("--audit", metavar="FILE", help="Write each call as a line of JSON; - is stderr.")
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @click.pass_context
@@ -171,7 +184,7 @@ def command(
 
     set_up(quiet=quiet)
     _raise_limit()
-    wanted = _options(options)
+    wanted = _options(options, code=bool(files))
     passed, notifier = _service_manager()
     with ExitStack() as stack:
         stack.callback(notifier.close)
@@ -194,10 +207,11 @@ def command(
             fault_reply=Fail(fault),
         )
         stack.callback(agent.close)
-        outfit = stack.enter_context(Outfit(agent, wanted, notifier=notifier, passed=passed))
-        kinds = {socket.SOCK_STREAM: sockets, socket.SOCK_SEQPACKET: lxc_sockets}
-        given += [outfit.listening(path, kind) for kind, paths in kinds.items() for path in paths]
-        for each in given:
+        paths = {socket.SOCK_STREAM: sockets, socket.SOCK_SEQPACKET: lxc_sockets}
+        outfit = stack.enter_context(
+            Outfit(agent, wanted, notifier=notifier, passed=passed, paths=paths)
+        )
+        for each in (*given, *outfit.listening):
             agent.open(each)
             logging.getLogger("unotify.agent").info("listening at %s", each.getsockname())
         _serve(agent, outfit)
@@ -235,8 +249,9 @@ def reload(control: Path) -> int:
     return reload(control)
 
 
-def _options(given: dict[str, Any]) -> Any:
+def _options(given: dict[str, Any], *, code: bool) -> Any:
     from unotify.oci.outfit import Options
+    from unotify.oci.protection import ALL
     from unotify.oci.web import parse_address
 
     if given["take_over"] and given["control"] is None:
@@ -248,7 +263,28 @@ def _options(given: dict[str, Any]) -> Any:
             given["metrics"] = parse_address(given["metrics"])
         except ValueError as error:
             raise CommandError(f"--metrics: {error}", Exit.USAGE) from None
+    given["confined"] = not given.pop("unconfined")
+    # What code of others needs nobody knows; it may be said.
+    said = [_capability(name) for name in given.pop("capabilities")]
+    given["keep"] = sum(set(said)) if said or not code else ALL
     return Options(**given)
+
+
+def _capability(name: str) -> int:
+    from unotify.abi.capabilities import Capability
+    from unotify.abi.hints import nearest
+
+    known = {each.name.removeprefix("CAP_"): each for each in Capability}
+    wanted = name.upper().removeprefix("CAP_")
+    if wanted == "NONE":
+        return 0
+    if wanted not in known:
+        raise CommandError(
+            f"--keep-capability: there is no capability {name}",
+            Exit.USAGE,
+            hint=nearest(wanted, known) or "such as CAP_SYS_ADMIN, or none",
+        )
+    return 1 << known[wanted]
 
 
 def _service_manager() -> tuple[Any, Any]:

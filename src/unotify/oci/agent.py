@@ -206,7 +206,13 @@ class Agent:
 
     # -- restarts ------------------------------------------------------------
 
-    def survive(self, survival: Survival, handed: Iterable[Bundle] = ()) -> int:
+    def survive(
+        self,
+        survival: Survival,
+        handed: Iterable[Bundle] = (),
+        *,
+        before: Callable[[], None] = lambda: None,
+    ) -> int:
         """Serve what the agent before this one did, and keep what the next one needs.
 
         Once, before `run` and `open`.
@@ -214,6 +220,8 @@ class Agent:
         Args:
             survival: Where that is kept.
             handed: What the agent before handed over itself; the rest is in the store.
+            before: Called when it is known who is to be served, and by which policies, and nobody
+                is served yet.
 
         Returns:
             How many listeners there were.
@@ -224,15 +232,16 @@ class Agent:
         self.survival = survival
         restoring = Restoring(self.shelf, self.wards, self._calls)
         survivors = survival.restore(handed)
-        for survivor in survivors:
+        found = [(survivor, *restoring.container_of(survivor)) for survivor in survivors]
+        before()
+        for survivor, container, served in found:
             for notification in survivor.hopeless:
                 survivor.listener.refuse(notification, errno.EPERM)
                 _log.error("a call that agents died of is refused")
-            found = restoring.container_of(survivor)
             try:
-                self._serve(*found, backlog=survivor.again)
+                self._serve(container, served, survivor.again)
             except Error as error:
-                _log.error("container %s cannot be served any more: %s", found[0].id, error)
+                _log.error("container %s cannot be served any more: %s", container.id, error)
                 self._let_go(survivor.listener)
                 survivor.listener.close()
         if survivors:

@@ -7,19 +7,21 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from unotify.errors import KernelError, Unsupported
+from unotify.kernel import default_kernel
 from unotify.oci import status
 from unotify.oci.accounts import Accounts
 from unotify.oci.attending import ServiceManager
 from unotify.oci.auditing import AuditLog
 from unotify.oci.control import Control
+from unotify.oci.protection import Protection
 from unotify.oci.sockets import listen, unlink
 from unotify.oci.stores import KeeperStore, NoStore, Store, SystemdStore
 from unotify.oci.survival import Survival
@@ -48,6 +50,8 @@ class Options:
         metrics: Where metrics and probes are served, or ``None``.
         named: Containers that have metrics of their own.
         audit: The audit log, or ``None``.
+        confined: Whether the agent gives up what its policies do not need.
+        keep: Capabilities that it keeps in any case, as a bit set.
     """
 
     control: Path | None = None
@@ -57,6 +61,8 @@ class Options:
     metrics: Address | None = None
     named: int = 100
     audit: str | None = None
+    confined: bool = False
+    keep: int = 0
 
 
 class Outfit:
@@ -67,29 +73,41 @@ class Outfit:
         options: With what.
         notifier: Who tells systemd.
         passed: What systemd has passed.
+        paths: Where else to listen, by kind of socket.
+
+    Attributes:
+        listening: The sockets at these paths, for the agent to open.
 
     Raises:
         KernelError: Something cannot be had. What was taken over or kept is not lost by that.
     """
 
     def __init__(
-        self, agent: Agent, options: Options, *, notifier: Notifier, passed: Sequence[Inherited]
+        self,
+        agent: Agent,
+        options: Options,
+        *,
+        notifier: Notifier,
+        passed: Sequence[Inherited],
+        paths: Mapping[socket.SocketKind, Sequence[str]] = MappingProxyType({}),
     ) -> None:
-        self._agent = agent
-        self._options = options
-        self._began = time.time()
-        self._stack = ExitStack()
+        self.listening: list[socket.socket] = []
         self.accounts: Accounts | None = None
         self.web: Web | None = None
+        self._agent = agent
+        self._options = options
+        self._paths = paths
+        self._began = time.time()
+        self._stack = ExitStack()
         self._manager = ServiceManager(
             notifier, lambda: status.line(agent), watched=watchdog_seconds() is not None
         )
         self._store: Store | None = None
+        self._control: socket.socket | None = None
         try:
             self._observe()
             self._survive(notifier, passed)
-            self._control()
-            self._serve_metrics()
+            self._answer()
         except BaseException:
             self._stack.close()
             raise
@@ -121,7 +139,9 @@ class Outfit:
             elif options.control is not None:
                 self._store = NoStore()
             if self._store is not None:
-                self._agent.survive(Survival(self._store), handed)
+                self._agent.survive(Survival(self._store), handed, before=self._settle)
+            else:
+                self._settle()
         except KernelError:
             raise
         except OSError as error:
@@ -143,12 +163,21 @@ class Outfit:
                 error.errno or 0, "connect(2)", f"the agent at {path} cannot be taken over: {error}"
             ) from error
 
-    def listening(self, path: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-        """The socket at *path*: the one of the agent before, or a new one; ours to close.
+    def _settle(self) -> None:
+        """All that may need rights, and then give them up; no thread is there yet."""
+        for kind, paths in self._paths.items():
+            self.listening += [self._listen(path, kind) for path in paths]
+        options = self._options
+        if options.control is not None:
+            self._control = self._listen(str(options.control), socket.SOCK_SEQPACKET)
+            self._stack.callback(self._control.close)
+        if options.metrics is not None and self.accounts is not None:
+            self.web = self._listen_for_metrics(options.metrics, self.accounts)
+        if options.confined:
+            self._confine()
 
-        Raises:
-            KernelError: It cannot be made.
-        """
+    def _listen(self, path: str, kind: socket.SocketKind) -> socket.socket:
+        """The socket at *path*: the one of the agent before, or a new one."""
         survival = self._agent.survival
         name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
         made = None if survival is None else survival.listening(name)
@@ -167,25 +196,8 @@ class Outfit:
         if not self._agent.leaving:
             unlink(path, inode)
 
-    def _control(self) -> None:
-        if self._options.control is None or self.accounts is None:
-            return
-        agent, accounts = self._agent, self.accounts
-        server = self.listening(str(self._options.control), socket.SOCK_SEQPACKET)
-        self._stack.callback(server.close)
-        control = Control(
-            agent.selector,
-            server,
-            status=lambda: status.messages(agent, accounts, since=self._began),
-            reload=agent.reload,
-            hand_over=agent.hand_over,
-        )
-        self._stack.callback(control.close)
-
-    def _serve_metrics(self) -> None:
-        agent, accounts, address = self._agent, self.accounts, self._options.metrics
-        if address is None or accounts is None:
-            return
+    def _listen_for_metrics(self, address: Address, accounts: Accounts) -> Web:
+        agent = self._agent
         try:
             from unotify.oci.metrics import CONTENT_TYPE, Metrics
         except ImportError as error:
@@ -194,7 +206,7 @@ class Outfit:
             ) from None
         metrics = Metrics(agent, accounts)
         agent.attendants.append(metrics)
-        self.web = web = Web(
+        web = Web(
             address,
             {
                 "/metrics": lambda: (200, CONTENT_TYPE, metrics.text()),
@@ -203,8 +215,32 @@ class Outfit:
             },
         )
         self._stack.callback(web.close)
-        where = address if isinstance(address, str) else f"{address[0]}:{web.port}"
-        _log.info("metrics at %s", where)
+        return web
+
+    def _confine(self) -> None:
+        wards = self._agent.wards
+        protection = Protection(self._options.keep)
+        policies = [ward.policy for ward in wards if ward.policy is not None]
+        kept = protection.confine(policies, default_kernel().arch)
+        wards.permit = protection.check
+        _log.info("confined; capabilities: %s", ", ".join(kept) or "none")
+
+    def _answer(self) -> None:
+        agent, accounts = self._agent, self.accounts
+        if self.web is not None:
+            self.web.start()
+            address = self._options.metrics
+            where = address if isinstance(address, str) else f"port {self.web.port}"
+            _log.info("metrics at %s", where)
+        if self._control is not None and accounts is not None:
+            control = Control(
+                agent.selector,
+                self._control,
+                status=lambda: status.messages(agent, accounts, since=self._began),
+                reload=agent.reload,
+                hand_over=agent.hand_over,
+            )
+            self._stack.callback(control.close)
 
     # -- while it serves, and after ------------------------------------------
 

@@ -32,10 +32,12 @@ class Ward:
     Attributes:
         name: The policy's.
         containers: How many it has; the registry counts.
+        policy: It, or ``None`` where there is none.
         outdated: Another version is in force, or none.
     """
 
-    def __init__(self, name: str, supervisor: Supervisor) -> None:
+    def __init__(self, name: str, supervisor: Supervisor, policy: Policy | None = None) -> None:
+        self.policy = policy
         self.name = name
         self.supervisor = supervisor
         self.containers = 0
@@ -56,6 +58,8 @@ class Wards:
     def __init__(self, prepare: Callable[[Supervisor], None], **options: Any) -> None:
         self._prepare = prepare
         self._options = options
+        self.permit: Callable[[Policy], None] = lambda policy: None
+        """Raises what is wrong with a policy that the agent cannot serve."""
         self._instruments: list[Instrument] = []
         self._all: list[Ward] = []
         self.refusing = self._made(REFUSE, Supervisor(unhandled=Fail(errno.EPERM), **options))
@@ -70,6 +74,7 @@ class Wards:
         Raises:
             PolicyError: It says what cannot be done.
         """
+        self.permit(policy)
         supervisor = Supervisor(policy=policy, **self._options)
         try:
             if any(rule.verdict.handler for rule in policy.rules):
@@ -79,12 +84,12 @@ class Wards:
         except BaseException:
             supervisor.close()
             raise
-        return self._made(name, supervisor)
+        return self._made(name, supervisor, policy)
 
-    def _made(self, name: str, supervisor: Supervisor) -> Ward:
+    def _made(self, name: str, supervisor: Supervisor, policy: Policy | None = None) -> Ward:
         for instrument in self._instruments:
             supervisor.add_instrument(instrument)
-        ward = Ward(name, supervisor)
+        ward = Ward(name, supervisor, policy)
         self._all.append(ward)
         return ward
 

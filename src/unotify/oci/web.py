@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Web:
-    """Serves pages in a thread.
+    """Serves pages, in a thread from `start` on.
 
     Args:
         address: Where, as `parse_address` tells.
@@ -154,6 +154,7 @@ class Web:
     def __init__(self, address: Address, pages: Pages) -> None:
         handler = type("Handler", (_Handler,), {"pages": pages})
         self._path = address if isinstance(address, str) else None
+        self._started = False
         if self._path is not None:
             _clear(Path(self._path))
         try:
@@ -167,7 +168,11 @@ class Web:
         if self._path is not None:
             os.chmod(self._path, 0o600)
         self._thread = Thread(target=self._server.serve_forever, name="unotify-web", daemon=True)
+
+    def start(self) -> None:
+        """Serve from now on; those who came before are waiting."""
         self._thread.start()
+        self._started = True
 
     @property
     def port(self) -> int:
@@ -176,9 +181,10 @@ class Web:
 
     def close(self) -> None:
         """Serve no more."""
-        self._server.shutdown()
+        if self._started:
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()
-        self._thread.join()
         if self._path is not None:
             with suppress(OSError):
                 os.unlink(self._path)
