@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from unotify.errors import KernelError, TargetGone
 
-__all__ = ["entry", "link", "listed", "process_of", "status_fields", "unseen"]
+__all__ = ["entry", "link", "listed", "numbers_alike", "process_of", "status_fields", "unseen"]
 
 
 def entry(tid: int, name: str) -> bytes:
@@ -33,6 +34,19 @@ def status_fields(tid: int) -> dict[bytes, bytes]:
     """Lines of its ``status``, by name."""
     lines = entry(tid, "status").splitlines()
     return {name: value for name, _, value in (line.partition(b":") for line in lines)}
+
+
+def numbers_alike() -> bool:
+    """Whether ``/proc`` numbers threads as the kernel does for us (P2), if there is one at all.
+
+    One that was mounted in another pid namespace has our targets' numbers for somebody else.
+    """
+    try:
+        own = Path("/proc/self/status").read_bytes()
+    except FileNotFoundError:
+        return not Path("/proc/1").exists()
+    # One number for each namespace, from that of the mount to our own.
+    return len(re.findall(rb"^NSpid:\t\d+\t", own, re.MULTILINE)) == 0
 
 
 def process_of(tid: int) -> int:

@@ -16,6 +16,7 @@ from unotify.abi.types import Tid
 from unotify.errors import KernelError
 from unotify.kernel import native
 from unotify.kernel._libc import NATIVE
+from unotify.kernel.entries import numbers_alike
 from unotify.kernel.home import Homes
 from unotify.kernel.interface import Listener, Poller, Server, Shortcut, Spawned
 from unotify.kernel.listener import LinuxListener
@@ -81,6 +82,10 @@ class LinuxKernel:
         return Actor()
 
     @cached_property
+    def _is_lost(self) -> bool:
+        return not numbers_alike()
+
+    @cached_property
     def architectures(self) -> tuple[Arch, ...]:
         """All ABIs whose calls a target may issue, `arch` first.
 
@@ -120,7 +125,7 @@ class LinuxKernel:
             for listener, ours in sources.items()
             if type(listener) is LinuxListener and native.usable(listener.sizes)
         }
-        if not 0 < len(own) <= native.SOURCES:
+        if self._is_lost or not 0 < len(own) <= native.SOURCES:
             return None
         try:
             return native.NativeServer(poller.fileno(), bell.bell, own, shortcuts)
@@ -155,7 +160,19 @@ class LinuxKernel:
             raise KernelError(error.errno or errno.EMFILE, "memfd_create(2)") from error
 
     def open_thread(self, tid: Tid, still_valid: Callable[[], bool]) -> LinuxThread:
-        """Open a target thread; raises :exc:`TargetGone` when it is not there, or *tid* is 0."""
+        """Open a target thread.
+
+        Raises:
+            TargetGone: It is not there, or *tid* is 0.
+            KernelError: ``/proc`` is that of another pid namespace.
+        """
+        if self._is_lost:
+            raise KernelError(
+                errno.ESRCH,
+                "open(2)",
+                "/proc is of another pid namespace, and has other threads by these numbers",
+                hint="mount a procfs in the supervisor's own, as unshare --mount-proc does",
+            )
         return LinuxThread(tid, still_valid, guard=self._guard, actor=self)
 
     def act(self, thread: LinuxThread, act: Act, pins: Mapping[str, Pin]) -> Outcome:
