@@ -338,6 +338,28 @@ def test_a_file_that_becomes_a_terminal(tmp_path: Path) -> None:
     assert done.stdout == b"0\n"
 
 
+_ALONE = """
+import fcntl
+with open(sys.argv[1], "w") as made: made.write("x")
+held = os.open(sys.argv[1], os.O_RDONLY)
+for _ in range(500):
+    os.close(os.open(sys.argv[1], os.O_WRONLY))
+    fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+say(0)
+"""
+
+
+@pytest.mark.parametrize("backend", ["native", "python"])
+def test_what_a_target_closes_is_closed(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a target has its descriptor nobody else has it: no lease or lock fails, no ETXTBSY."""
+    monkeypatch.setenv("UNOTIFY_BACKEND", backend)
+    with supervised(tmp_path) as supervisor:
+        assert attempt(supervisor, _ALONE, tmp_path / "file") == 0
+
+
 def test_no_descriptor_is_left_for_a_target(tmp_path: Path) -> None:
     """A target at its limit gets EMFILE, and we keep nothing open."""
     code = """

@@ -415,24 +415,27 @@ static enum outcome fail(struct server *s, int number)
 	return claimed(s) ? answer(s, 0, -number) : ASK;
 }
 
-/* In two steps, as LinuxListener.send_fd and for its reason (A14). */
+/* In two steps, as LinuxListener.send_fd and for its reason (A14). Ours is closed before the
+ * target goes on, which may count on being the only one: for leases, locks, to run it. */
 static enum outcome give(struct server *s, int fd, int flags)
 {
 	struct seccomp_notif_addfd request = { .id = s->notification.id,
 					       .srcfd = fd,
 					       .newfd_flags = flags & O_CLOEXEC };
-	int number;
+	int number, failed;
 
-	if (!claimed(s))
+	if (!claimed(s)) {
+		close(fd);
 		return ASK;
+	}
 	do
 		number = ioctl(s->from, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
 	while (number < 0 && errno == EINTR);
-	if (number >= 0)
-		return answer(s, number, 0);
-	if (errno == ENOENT || errno == ESRCH || errno == EINPROGRESS)
+	failed = number < 0 ? errno : 0;
+	close(fd);
+	if (failed == ENOENT || failed == ESRCH || failed == EINPROGRESS)
 		return GONE_AWAY;
-	return answer(s, 0, -errno); /* EMFILE (A7) */
+	return failed ? answer(s, 0, -failed) /* EMFILE (A7) */ : answer(s, number, 0);
 }
 
 /* Whether nothing is called that: on a plain mount, and not where another one begins. */
@@ -455,7 +458,6 @@ static enum outcome missing(struct server *s, int start, int flags)
 static enum outcome open_at(struct server *s, int start, int flags)
 {
 	struct statx before, after;
-	enum outcome outcome = ASK;
 	int fd;
 
 	if (look(start, s->path, &before))
@@ -471,9 +473,9 @@ static enum outcome open_at(struct server *s, int start, int flags)
 		return ASK;
 	if (!look(fd, "", &after) && same(&before, &after) &&
 	    (flags & O_NONBLOCK || !fcntl(fd, F_SETFL, flags & O_APPEND)))
-		outcome = give(s, fd, flags);
+		return give(s, fd, flags);
 	close(fd);
-	return outcome;
+	return ASK;
 }
 
 static enum outcome perform(struct server *s, const struct source *from, const struct rule *rule)

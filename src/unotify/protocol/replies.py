@@ -158,7 +158,7 @@ class InstallFd:
             ``None`` for the lowest free one (A3).
         cloexec: Whether the target's exec closes it.
         owned: Close *fd* (by ``close()`` of the object, if it is one) once
-            the reply is sent or known to be in vain.
+            the target has its copy, before it goes on, or the reply is known to be in vain.
         result: What the call returns, if that is not the descriptor's number: 0 where
             a connected socket takes the place of the target's own, or a `Fail`, such as of
             EINPROGRESS, where that socket is not connected yet.

@@ -25,7 +25,7 @@ def deliver(source: Source, exchange: Exchange, reply: Reply) -> bool:
     """Send *reply*, a descriptor in two steps (A14); False if nobody was there to take it."""
     if isinstance(reply, InstallFd) and isinstance(reply.fd, Content):
         with source.kernel.memory_file(reply.fd.data, sealed=reply.fd.sealed) as file:
-            return deliver(source, exchange, replace(reply, fd=file.fileno()))
+            return deliver(source, exchange, replace(reply, fd=file.fileno(), owned=False))
     listener = source.listener
     if isinstance(reply, InstallFd):
         request = exchange.install(reply)
@@ -41,6 +41,8 @@ def deliver(source: Source, exchange: Exchange, reply: Reply) -> bool:
             response = exchange.answer(Fail(error.errno or errno.EPERM))
         else:
             response = exchange.installed(number if reply.result is None else reply.result)
+        # Before the target goes on: it may count on being the only one who has it open.
+        _close_owned(reply)
     else:
         response = exchange.answer(reply)
     try:
@@ -61,11 +63,8 @@ def note(call: Call, reply: Reply) -> None:
 
 def dispose(reply: Reply, call: Call) -> None:
     """Free what a call has used: a descriptor that was handed over, the opened target."""
-    if isinstance(reply, InstallFd) and reply.owned:
-        try:
-            _close_owned(reply)
-        except Exception:
-            _log.exception("the descriptor of %r could not be closed", reply)
+    if isinstance(reply, InstallFd):
+        _close_owned(reply)
     free(call)
 
 
@@ -76,10 +75,16 @@ def free(call: Call) -> None:
 
 
 def _close_owned(reply: InstallFd) -> None:
-    """Close the descriptor of an owned `InstallFd`."""
-    if isinstance(reply.fd, int):
-        os.close(reply.fd)
-    else:
-        close = getattr(reply.fd, "close", None)
-        if close is not None:
-            close()
+    """Close the descriptor of an `InstallFd` that is owned, which it then is no more."""
+    if not reply.owned:
+        return
+    object.__setattr__(reply, "owned", False)
+    try:
+        if isinstance(reply.fd, int):
+            os.close(reply.fd)
+        else:
+            close = getattr(reply.fd, "close", None)
+            if close is not None:
+                close()
+    except Exception:
+        _log.exception("the descriptor of %r could not be closed", reply)
