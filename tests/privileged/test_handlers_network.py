@@ -453,6 +453,45 @@ say(sorted(map(str, found)))
     assert notes.faults == []
 
 
+def test_no_raw_socket_of_the_host_comes_of_a_race(host: Host) -> None:
+    """The number becomes a raw socket's meanwhile: what was looked at is acted on, or nothing."""
+    code = (
+        _CODE
+        + """
+port = int(sys.argv[1])
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
+own = raw.getsockopt(socket.SOL_SOCKET, 71, 8)
+ping = tried(raw.sendto, bytes(8), ("127.0.0.1", port))
+number = os.dup(raw.fileno())
+stop = []
+def swap():
+    while not stop:
+        plain = socket.socket(type=socket.SOCK_DGRAM)
+        os.dup2(plain.fileno(), number)
+        os.dup2(raw.fileno(), number)
+        plain.close()
+thread = threading.Thread(target=swap)
+thread.start()
+where = b"\\2\\0" + struct.pack(">H4s8x", port, socket.inet_aton("127.0.0.1"))
+bad, found = 0, set()
+for _ in range(40):
+    found.add(str(called(44, number, b"x" * 8, 8, 0, where, 16)))
+    with socket.socket(fileno=os.dup(number)) as now:
+        other = now.getsockopt(socket.SOL_SOCKET, 71, 8) != own
+        bad += other and now.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_RAW
+stop.append(1)
+thread.join()
+say([bad, ping, sorted(found)])
+"""
+    )
+    with handled(rule(to=["127.0.0.1"])) as (supervisor, notes):
+        bad, ping, found = attempt(supervisor, code, host.udp_port)
+    assert bad == 0
+    assert ping == "ENETUNREACH"
+    assert set(found) <= {"8", "EBADF", "ENETUNREACH"}
+    assert notes.faults == []
+
+
 def test_a_socket_that_epoll_watches_is_not_exchanged(host: Host) -> None:
     """The registration would stay with the old socket, and the program would wait for ever."""
     code = (

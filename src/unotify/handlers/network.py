@@ -153,6 +153,8 @@ def host_socket(
     lists = _lists(tuple(to), tuple(map), tuple(ports))
     if call.call_name in _NAMES:
         return _tell(call)
+    # From now on the number means this socket, or none: what is looked at is what is acted on.
+    call.caller.fd_kind(call.register("fd"))
     if call.call_name == "listen":
         return _listen(call)
     if call.call_name in ("connect", "bind"):

@@ -39,6 +39,15 @@ class Kind(NamedTuple):
     protocol: int
 
 
+_ORDINARY: Final = frozenset(
+    {
+        (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+        (socket.SOCK_STREAM, 262),  # IPPROTO_MPTCP
+        (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    }
+)
+"""Types and protocols of sockets that anybody may have; a raw one takes a right."""
+
 # level, option, size in bytes
 _OPTIONS: Final = (
     *((socket.SOL_SOCKET, option, 4) for option in (2, 6, 9, 10, 15, 18, 29, 35, 37, 46)),
@@ -115,14 +124,15 @@ def made_like(fd: int, family: int) -> int:
     """A new socket of *family* in our network namespace, otherwise like *fd*; the caller's.
 
     Raises:
-        Refused: It cannot be made; has the errno.
+        Refused: EPROTONOSUPPORT: *fd* is neither TCP nor UDP. Or it cannot be made: has the errno.
     """
     kind = kind_of(fd)
-    protocol = kind.protocol if kind.type != socket.SOCK_RAW else 0
+    if (kind.type, kind.protocol) not in _ORDINARY:
+        raise Refused("neither TCP nor UDP", errno=errno.EPROTONOSUPPORT)
     try:
         with (
             _borrowed(fd) as theirs,
-            socket.socket(family, kind.type, protocol) as made,
+            socket.socket(family, kind.type, kind.protocol) as made,
         ):
             for level, option, size in _OPTIONS:
                 _replay(theirs, made, level, option, size)
