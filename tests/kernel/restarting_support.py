@@ -29,7 +29,7 @@ import unotify
 @unotify.on("getppid")
 def answer(call):
     number = call.exchange.args[0]
-    if not number % 16:
+    if not number % 3:
         time.sleep(0.002)
     return unotify.Return(number * 3 + 1)
 """

@@ -38,17 +38,19 @@ def test_sigkill_under_load_with_a_keeper(directory: Path) -> None:
     chance = random.Random(7)
     targets: list[Loaded] = []
     decided_again = 0
-    for round in range(4):
+    rounds = 0
+    # Until somebody was killed with a call under way, which is soon.
+    while rounds < 3 or (not decided_again and rounds < 8):
         with agent(directory, *options) as command:
-            if round:
-                said = command.said[-2] if "go on" in command.said[-2] else command.expect("go on")
-                assert said.startswith(f"unotify: {round} containers go on, ")
+            if rounds:
+                (said,) = [line for line in command.said if "go on" in line]
                 decided_again += int(said.split(",")[1].split()[0])
-            targets.append(Loaded(directory / "s", f"c{round}", 4, 250))
+            targets.append(Loaded(directory / "s", f"c{rounds}", 4, 150))
             time.sleep(chance.uniform(0.05, 0.2))
             command.process.kill()
-    with agent(directory, *options) as command:
-        assert [target.wrong() for target in targets] == [[]] * 4
+        rounds += 1
+    with agent(directory, *options):
+        assert [target.wrong() for target in targets] == [[]] * rounds
     assert decided_again
 
 
@@ -146,7 +148,7 @@ def test_taking_over_from_a_running_agent(directory: Path) -> None:
     options = ("--control", str(directory / "control"))
     target = None
     with agent(directory, *options) as old:
-        target = Loaded(directory / "s", "c1", 4, 2500)
+        target = Loaded(directory / "s", "c1", 4, 3000)
         old.expect("container c1")
         before = status(directory)["agent"]
         with agent(directory, *options, "--take-over") as new:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -52,10 +52,13 @@ def agent(directory: Path, text: str, *options: str) -> Iterator[Command]:
 
 
 def statuses(pid: int) -> list[dict[str, str]]:
-    """What /proc says of each of its threads."""
+    """What /proc says of each of its threads, but those that have just ended."""
+    texts = []
+    for path in Path(f"/proc/{pid}/task").glob("*/status"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            texts.append(path.read_text())
     return [
-        dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
-        for path in Path(f"/proc/{pid}/task").glob("*/status")
+        dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line) for text in texts
     ]
 
 

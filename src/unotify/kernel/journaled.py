@@ -4,7 +4,7 @@ It is a listener like any other, with a `Journal`: each notification is received
 it when it is answered. Its descriptor and the journal's are to be kept by somebody else too, before
 the first is received; a successor makes the same of the copies, and gets back what was under way.
 
-That costs about two microseconds a call: the kernel has to write at an address, and
+That costs two to four microseconds a call: the kernel has to write at an address, and
 `fcntl.ioctl` would copy, after it has waited for the interpreter's lock.
 """
 
