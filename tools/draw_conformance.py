@@ -1,7 +1,8 @@
 """Play all scenarios on the simulated and on the running kernel, and write what came of it.
 
-Two Markdown tables: what each statement of ``docs/kernel-facts.md`` is proved by on either kernel,
-and the rules of the model. Where no listener can be installed, the running kernel's column says so.
+Markdown tables: what each statement of ``docs/kernel-facts.md`` is proved by on either kernel, the
+same for the kernel's own selftests, and the rules of the model. Where no listener can be
+installed, the running kernel's column says so.
 
 Usage: python -m tools.draw_conformance DIRECTORY
 """
@@ -19,6 +20,7 @@ from typing import Any
 from tests.scenarios import installs, life, signals_and_descriptors
 from tests.scenarios.language import SCENARIOS, Scenario, Stage, of_facts
 from tests.scenarios.real import RealStage
+from tests.scenarios.selftests import SELFTESTS
 from tests.scenarios.simulated import SimulatedStage
 from unotify.testing.facility.rules import RULES
 
@@ -115,6 +117,16 @@ def table(simulated: dict[str, str], real: dict[str, str] | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def selftests(simulated: dict[str, str], real: dict[str, str] | None) -> str:
+    """The table of the kernel's own tests."""
+    lines = ["| selftest | scenarios | simulated | Linux |", "|---|---|---|---|"]
+    for name, scenarios in SELFTESTS.items():
+        ours, theirs = (cell(list(scenarios), results, set()) for results in (simulated, real))
+        titles = ", ".join(scenario.replace("_", " ") for scenario in scenarios)
+        lines.append(f"| `{name}` | {titles} | {ours} | {theirs} |")
+    return "\n".join(lines) + "\n"
+
+
 def rules() -> str:
     """The table of the model's rules."""
     lines = ["| rule | states | |", "|---|---|---|"]
@@ -124,11 +136,12 @@ def rules() -> str:
 
 
 def write(directory: Path) -> None:
-    """Write both tables."""
+    """Write all tables."""
     directory.mkdir(parents=True, exist_ok=True)
     simulated = played(SimulatedStage, SCENARIOS.values())
     real = played(RealStage, SCENARIOS.values()) if can_listen() else None
     (directory / "conformance.md").write_text(table(simulated, real), encoding="utf-8")
+    (directory / "selftests.md").write_text(selftests(simulated, real), encoding="utf-8")
     (directory / "rules.md").write_text(rules(), encoding="utf-8")
 
 

@@ -209,5 +209,6 @@ TestHistories.settings = settings(
     max_examples=500 if LONG else 25,
     stateful_step_count=25,
     deadline=None,
+    database=None,  # where it runs as somebody else it cannot be written
     suppress_health_check=list(HealthCheck),
 )

@@ -31,6 +31,96 @@ def the_strongest_wins(stage: Stage) -> None:
         assert worker.answer() == Answer(-1, "ENOMEM")
 
 
+@scenario("F1", "F2")
+def precedence_in_any_order(stage: Stage) -> None:
+    """With all actions at once the strongest wins; without it the next, whichever is older."""
+    actions = (
+        int(Action.KILL_PROCESS),
+        int(Action.KILL_THREAD),
+        int(Action.TRAP),
+        ERRNO | 11,
+        int(Action.TRACE),
+        int(Action.LOG),
+        ALLOW,
+    )
+    for first, newest_first in itertools.product(range(len(actions)), (False, True)):
+        worker = stage.worker()
+        rest = actions[first:]
+        for action in rest if newest_first else rest[::-1]:
+            assert worker.install({"getpgrp": action}) == 0
+        worker.call("getppid")
+        assert worker.answer().errno == ""
+        worker.call("getpgrp")
+        if first < 3:
+            assert worker.ended() == -SYS
+        else:
+            wanted = {3: "EAGAIN", 4: "ENOSYS"}.get(first, "")
+            found = worker.answer().errno
+            # What getpgrp does where it runs is not the filters' business.
+            assert found == wanted or (not wanted and found in ("", "ENOSYS"))
+
+
+@scenario("F2", "B3")
+def kill_by_an_argument(stage: Stage) -> None:
+    """A filter that looks at the first argument, or at the sixth, kills for it alone."""
+    for position in (0, 5):
+        code = (
+            Instruction(Op.LD_ABS, 0, 0, 0),
+            Instruction(Op.JEQ_K, 0, 3, stage.nr("getpgrp")),
+            Instruction(Op.LD_ABS, 0, 0, 16 + 8 * position),
+            Instruction(Op.JEQ_K, 0, 1, 0x0C0FFEE),
+            Instruction(Op.RET_K, 0, 0, int(Action.KILL_PROCESS)),
+            Instruction(Op.RET_K, 0, 0, ALLOW),
+        )
+        worker = stage.worker()
+        assert worker.install(code) == 0
+        words = [0] * 6
+        worker.call("getpgrp", *words)
+        worker.answer()
+        words[position] = 0x0C0FFEE
+        worker.call("getpgrp", *words)
+        assert worker.ended() == -SYS
+
+
+@scenario("F9", "R9")
+def operations_and_modes(stage: Stage) -> None:
+    """Unknown operations, strict mode with flags or arguments; no way from filters to it."""
+    worker = stage.worker()
+    assert worker.mode() == 0
+    assert worker.seccomp(-1) == "EINVAL"
+    assert worker.seccomp(4) == "EINVAL"
+    assert worker.seccomp(0, 1) == "EINVAL"
+    assert worker.seccomp(0, 0, bare=False) == "EINVAL"
+    assert worker.seccomp(1, 0) == "EFAULT"
+    assert worker.seccomp(1, 1 << 31) == "EINVAL"
+    assert worker.mode() == 0
+    assert worker.install(ALLOW) == 0
+    assert worker.mode() == 2
+    assert worker.seccomp(0) == "EINVAL"
+    assert worker.mode() == 2
+
+
+@scenario("F9", "I5", "S1")
+def flags_that_are_known(stage: Stage) -> None:
+    """EFAULT without a program for each known flag, EINVAL for other bits and for all at once."""
+    worker = stage.worker()
+    for flag in (TSYNC, FilterFlag.LOG, FilterFlag.SPEC_ALLOW, NEW, ESRCH):
+        assert worker.seccomp(1, int(flag)) == "EFAULT"
+    assert worker.seccomp(1, int(NEW | FilterFlag.WAIT_KILLABLE_RECV)) == "EFAULT"
+    for bit in (6, 7, 31):
+        assert worker.seccomp(1, 1 << bit) == "EINVAL"
+    assert worker.seccomp(1, 0xFFFFFFFF) == "EINVAL"
+
+
+@scenario("N5", "F9")
+def actions_and_sizes(stage: Stage) -> None:
+    """All eight actions are there, and nothing between them; the structs have their sizes."""
+    worker = stage.worker()
+    assert {worker.available(int(action)) for action in Action} == {""}
+    assert worker.available(0x10000000) == "ENOTSUP"
+    assert worker.sizes() == (80, 24, 64)
+
+
 @scenario("F1", "F3")
 def errno_and_trace(stage: Stage) -> None:
     """ERRNO 0 is a success, more than 4095 is 4095; TRACE without a tracer is ENOSYS."""
@@ -271,6 +361,31 @@ def divergence(stage: Stage) -> None:
     worker.end_thread("a")
     assert worker.install({"getpgrp": ERRNO | 12}, TSYNC) == 0
     assert [worker.filters(thread=name) for name in ("", "b")] == [1, 1]
+
+
+@scenario("E3", "E5", "R1")
+def hangup_after_threads_and_processes(stage: Stage) -> None:
+    """HUP comes when the last thread of the last process with the filter has gone."""
+    worker, listener = stage.supervised("getppid")
+    worker.thread("a")
+    child = worker.fork()
+    worker.end_thread("a")
+    assert listener.poll() == set()
+    child.exit()
+    assert child.ended() == 0
+    assert listener.poll() == set()
+    worker.exit()
+    listener.until("HUP")
+
+
+@scenario("S2", "S3")
+def synchronise_before_anybody_differs(stage: Stage) -> None:
+    """A thread that has a filter of its own may synchronise the others, if they have none."""
+    worker = stage.worker()
+    worker.thread("a")
+    assert worker.install({"getpgrp": ERRNO | 11}) == 0
+    assert worker.install({"getuid": ERRNO | 12}, TSYNC) == 0
+    assert [worker.filters(thread=name) for name in ("", "a")] == [2, 2]
 
 
 @scenario("S2")

@@ -132,6 +132,18 @@ class Worker(Protocol):
     def strict(self, call: str = "") -> str:
         """Strict mode: "" or an errno; then it makes a call, of whose answer nobody hears."""
 
+    def seccomp(self, operation: int, flags: int = 0, *, bare: bool = True) -> str:
+        """An operation without a pointer, or (not *bare*) with a bad one; an errno or nothing."""
+
+    def available(self, action: int) -> str:
+        """GET_ACTION_AVAIL: nothing for yes, or an errno."""
+
+    def sizes(self) -> tuple[int, ...]:
+        """GET_NOTIF_SIZES."""
+
+    def mode(self) -> int:
+        """0 without seccomp, 1 strict, 2 with filters."""
+
     def no_new_privs(self, *, thread: str = "") -> bool:
         """Whether a thread has the bit."""
 

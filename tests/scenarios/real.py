@@ -376,6 +376,24 @@ class RealWorker:
             return ""
         return said(number_of(self.ask("strict", nr=None)))
 
+    def seccomp(self, operation: int, flags: int = 0, *, bare: bool = True) -> str:
+        """By its number."""
+        pointer = 0 if bare else 1
+        return said(number_of(self.ask("seccomp", op=operation, flags=flags, pointer=pointer)))
+
+    def available(self, action: int) -> str:
+        """GET_ACTION_AVAIL."""
+        return said(number_of(self.ask("available", action=action)))
+
+    def sizes(self) -> tuple[int, ...]:
+        """GET_NOTIF_SIZES."""
+        return tuple(self.ask("sizes")["sizes"])
+
+    def mode(self) -> int:
+        """As in /proc."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(text.partition("Seccomp:")[2].split()[0])
+
     def no_new_privs(self, *, thread: str = "") -> bool:
         """The bit."""
         return bool(self.ask("nnp", set=False, thread=thread)["ret"])

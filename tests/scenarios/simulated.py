@@ -15,7 +15,9 @@ from unotify.bpf.instructions import Instruction, Program
 from unotify.testing.facility import (
     descriptors,
     entering,
+    giving,
     installing,
+    listeners,
     listening,
     memory,
     signals,
@@ -180,7 +182,7 @@ class SimulatedListener:
     def valid(self, id: int, *, old: bool = False) -> str:
         """ID_VALID."""
         number = 0x80082102 if old else 0x40082102
-        if listening.ioctl_number(self.world, number) != "valid":
+        if listeners.ioctl_number(self.world, number) != "valid":
             return "EINVAL"
         return name_of(listening.is_valid(self.world, self.task, self.fd, id))
 
@@ -192,7 +194,7 @@ class SimulatedListener:
             path = descriptors.new_file(world, "path", "/etc/hostname")
             made = descriptors.install(world, task, path.key)
         fd = {"file": self.stage.source, "path": made, "closed": 999, "listener": self.fd}[source]
-        listening.begin_give(world, task, self.fd, id, fd, **options)
+        giving.begin_give(world, task, self.fd, id, fd, **options)
         self.stage.settle()
         assert task.result is not None
         if made >= 0:
@@ -205,7 +207,7 @@ class SimulatedListener:
 
     def other(self, number: int) -> str:
         """An ioctl on zeros."""
-        which = listening.ioctl_number(self.world, number)
+        which = listeners.ioctl_number(self.world, number)
         if not which:
             return "EINVAL"
         if which == "addfd":
@@ -290,6 +292,22 @@ class SimulatedWorker:
         if call:
             self.call(call)
         return found
+
+    def seccomp(self, operation: int, flags: int = 0, *, bare: bool = True) -> str:
+        """By its number."""
+        return name_of(installing.operation(self.world, self.task(), operation, flags, bare))
+
+    def available(self, action: int) -> str:
+        """GET_ACTION_AVAIL."""
+        return name_of(installing.available(self.world, action))
+
+    def sizes(self) -> tuple[int, ...]:
+        """GET_NOTIF_SIZES."""
+        return installing.sizes(self.world)
+
+    def mode(self) -> int:
+        """As in /proc."""
+        return self.task().mode
 
     def no_new_privs(self, *, thread: str = "") -> bool:
         """The bit."""

@@ -73,6 +73,16 @@ def obey(order):
     if do == "strict":
         done = libc.syscall(SECCOMP, 0, 0, None)
         return result(done if order["nr"] is None else libc.syscall(order["nr"]))
+    if do == "seccomp":
+        pointer = ctypes.c_void_p(order["pointer"])
+        return result(libc.syscall(SECCOMP, order["op"], ctypes.c_ulong(order["flags"]), pointer))
+    if do == "available":
+        action = ctypes.c_uint32(order["action"])
+        return result(libc.syscall(SECCOMP, 2, ctypes.c_ulong(0), ctypes.byref(action)))
+    if do == "sizes":
+        found = (ctypes.c_uint16 * 3)()
+        libc.syscall(SECCOMP, 3, ctypes.c_ulong(0), found)
+        return {"sizes": list(found)}
     if do == "nnp":
         return result(libc.prctl(38 if order["set"] else 39, int(order["set"]), 0, 0, 0))
     if do == "drop":

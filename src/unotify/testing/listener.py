@@ -13,7 +13,7 @@ from unotify.abi.structs import NOTIF, NOTIF_SIZES, RESPONSE
 from unotify.abi.types import NotificationId
 from unotify.errors import KernelError, TargetGone, Unsupported
 from unotify.kernel.interface import Listener, Poller, Ready
-from unotify.testing.facility import descriptors, listening, tasks
+from unotify.testing.facility import descriptors, giving, listeners, listening, tasks
 
 if TYPE_CHECKING:
     from unotify.testing.kernel import SimulatedKernel
@@ -121,14 +121,14 @@ class SimulatedListener:
         """Put a copy of a real descriptor into the target (A1-A13)."""
         kernel, call = self._kernel, "ioctl(SECCOMP_IOCTL_NOTIF_ADDFD)"
         with kernel.changed:
-            if listening.ioctl_number(kernel.world, 0x40182103) != "addfd":
+            if listeners.ioctl_number(kernel.world, 0x40182103) != "addfd":
                 raise KernelError(errno.EINVAL, call)
             file = kernel.adopt(fd)
             place = kernel.place(file)
             task = kernel.helper()
             try:
                 while True:
-                    listening.begin_give(
+                    giving.begin_give(
                         kernel.world,
                         task,
                         self._fd,

@@ -15,7 +15,7 @@ from unotify.abi.seccomp import Action, FilterFlag
 from unotify.abi.tables import number
 from unotify.bpf import compile_filter
 from unotify.testing.exploring import Move, steps
-from unotify.testing.facility import descriptors, installing, listening, signals, tasks
+from unotify.testing.facility import descriptors, giving, installing, listening, signals, tasks
 from unotify.testing.facility.state import CallData, Task, World
 from unotify.testing.facility.traits import VERSIONS, Trait
 
@@ -164,7 +164,7 @@ class Life:
             if reader.result is not None and reader.call is None:
                 # Begun before? The mark is the call, which readers do not make otherwise.
                 reader.call = CallData(0, 0)
-                listening.begin_give(world, reader, 3, id, 4, flags=2)
+                giving.begin_give(world, reader, 3, id, 4, flags=2)
                 return
             reader.call = None
             if reader.result == -errno.EINTR:

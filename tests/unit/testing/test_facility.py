@@ -13,6 +13,7 @@ from unotify.abi.seccomp import Action, FilterFlag
 from unotify.testing.facility import (
     descriptors,
     entering,
+    giving,
     installing,
     listening,
     memory,
@@ -50,7 +51,7 @@ def test_a_gift_for_the_dying() -> None:
     signals.send_signal(stage.world, worker.process, signals.SIGKILL)
     # It has woken for the signal, and has not got the lock yet.
     stepping.advance(stage.world, worker.pid)
-    listening.begin_give(stage.world, task, listener.fd, seen.id, stage.source)
+    giving.begin_give(stage.world, task, listener.fd, seen.id, stage.source)
     stage.settle()
     assert task.result == -errno.ESRCH
 
@@ -61,7 +62,7 @@ def test_one_answer_among_gifts() -> None:
     _, listener, seen = received(stage)
     first, second, third = stage.helper(), stage.helper(), stage.helper()
     for task, flags in ((first, 0), (second, 2), (third, 0)):
-        listening.begin_give(stage.world, task, listener.fd, seen.id, stage.source, flags=flags)
+        giving.begin_give(stage.world, task, listener.fd, seen.id, stage.source, flags=flags)
     assert second.result == -errno.EBUSY
     stage.settle()
     # The last that came is the first that is taken.
@@ -77,7 +78,7 @@ def test_an_interrupted_supervisor(version: str, flags: int) -> None:
     before = worker.fds()
     task = stage.helper()
     signals.set_action(stage.world.process_of(task), signals.SIGUSR1, "handle")
-    listening.begin_give(stage.world, task, listener.fd, seen.id, stage.source, flags=flags)
+    giving.begin_give(stage.world, task, listener.fd, seen.id, stage.source, flags=flags)
     signals.send_signal(stage.world, stage.world.process_of(task), signals.SIGUSR1, tid=task.tid)
     stepping.advance(stage.world, task.tid)
     assert task.result == -errno.EINTR

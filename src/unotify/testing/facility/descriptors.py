@@ -20,6 +20,7 @@ from unotify.testing.facility.state import (
 __all__ = [
     "close",
     "copy",
+    "end_call",
     "file_at",
     "install",
     "link",
@@ -118,6 +119,13 @@ def settle_file(world: World, file: int) -> None:
     """Release *file* if nothing holds it any more (R3)."""
     if file in world.files and not references(world, file):
         release(world, world.files.pop(file))
+
+
+def end_call(world: World, task: Task, file: int, result: int) -> None:
+    """A call of *task* that slept, and held *file* open, returns."""
+    task.doing, task.result = (), result
+    world.files[file].held -= 1
+    settle_file(world, file)
 
 
 def release(world: World, file: File) -> None:

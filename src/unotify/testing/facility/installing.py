@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from unotify.abi.seccomp import BPF_MAXINSNS, MAX_CHAIN_INSTRUCTIONS, Action, FilterFlag, Mode
+from unotify.abi.seccomp import (
+    BPF_MAXINSNS,
+    MAX_CHAIN_INSTRUCTIONS,
+    Action,
+    FilterFlag,
+    Mode,
+    Operation,
+)
 from unotify.bpf import Program
 from unotify.bpf.checker import check_program
 from unotify.bpf.instructions import Instruction
@@ -17,7 +24,7 @@ from unotify.testing.facility.rules import check, effect, first
 from unotify.testing.facility.state import Filter, Task, World
 from unotify.testing.facility.traits import Trait
 
-__all__ = ["add_filter", "available", "prctl_filter", "set_strict", "sizes"]
+__all__ = ["add_filter", "available", "operation", "prctl_filter", "set_strict", "sizes"]
 
 _PENALTY: Final = 4
 _F = FilterFlag
@@ -210,6 +217,19 @@ def set_strict(world: World, task: Task, flags: int = 0) -> int:
         return -errno.EINVAL
     task.mode = int(Mode.STRICT)
     return 0
+
+
+@effect("F9", otherwise=0)
+def operation(world: World, task: Task, number: int, flags: int, bare: bool) -> int:
+    """seccomp(2) by its number: unknown ones, and strict mode with flags or arguments, are EINVAL.
+
+    The filter of SET_MODE_FILTER is no pointer here (*bare* or not), so that it is EFAULT at best.
+    """
+    if number == Operation.SET_MODE_STRICT and bare:
+        return set_strict(world, task, flags)
+    if number == Operation.SET_MODE_FILTER:
+        return add_filter(world, task, None, flags)
+    return -errno.EINVAL
 
 
 @effect("F9", otherwise=0)

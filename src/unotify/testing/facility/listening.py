@@ -1,7 +1,7 @@
-"""What is done with a listener: RECV, SEND, ID_VALID, ADDFD, SET_FLAGS, and poll.
+"""What is done with a listener: RECV, SEND, ID_VALID, SET_FLAGS, and poll.
 
-RECV and ADDFD may sleep. They are begun here and go on by a step (`wake_caller`), as the
-target's side does.
+RECV may sleep, and so may ADDFD (`giving`). They go on by a step (`wake_caller`), as the target's
+side does.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from unotify.abi.seccomp import AddFdFlag, ListenerFlag, ResponseFlag
-from unotify.abi.structs import ADDFD_SIZE_VER0, COMMON_IOCTLS
-from unotify.testing.facility.descriptors import file_at, settle_file
+from unotify.abi.seccomp import ListenerFlag, ResponseFlag
+from unotify.testing.facility.descriptors import end_call
 from unotify.testing.facility.ending import sleeps_killable
+from unotify.testing.facility.giving import end_give
+from unotify.testing.facility.listeners import find, listener_of
 from unotify.testing.facility.rules import check, effect, first
 from unotify.testing.facility.signals import fatal, interrupted
-from unotify.testing.facility.state import File, Filter, Gift, Note, NoteState, Task, World
+from unotify.testing.facility.state import Filter, Note, NoteState, Task, World
 from unotify.testing.facility.tasks import number_for, users
 from unotify.testing.facility.traits import Trait
 
@@ -26,11 +27,9 @@ __all__ = [
     "IN",
     "OUT",
     "Buffer",
-    "begin_give",
     "begin_receive",
     "caller_would_wake",
     "edge",
-    "ioctl_number",
     "is_valid",
     "poll",
     "send",
@@ -39,8 +38,6 @@ __all__ = [
 ]
 
 IN, OUT, HUP = 1, 4, 16
-_O_CLOEXEC: Final = 0o2000000
-_PAGE: Final = 4096
 
 
 class Buffer(Enum):
@@ -51,45 +48,6 @@ class Buffer(Enum):
     NULL = "null"
     READ_ONLY = "read-only"
     """All zero, and cannot be written to."""
-
-
-# -- which ioctl -------------------------------------------------------------------
-
-
-@effect("A6", otherwise="")
-def ioctl_number(world: World, number: int) -> str:
-    """Which one a number is, or nothing (EINVAL): ADDFD by its low bits, others by all of them."""
-    ioctls = COMMON_IOCTLS
-    if number == ioctls.recv:
-        return "recv"
-    if number == ioctls.send:
-        return "send"
-    if number == ioctls.id_valid_old or (number == ioctls.id_valid and world.has(Trait.ID_VALID)):
-        return "valid"
-    if number == ioctls.set_flags and world.has(Trait.SYNC_WAKE_UP):
-        return "flags"
-    direction_and_size = 0xFFFF0000
-    if number & ~direction_and_size == ioctls.addfd & ~direction_and_size:
-        return "addfd" if world.has(Trait.ADDFD) else ""
-    return ""
-
-
-def listener_of(world: World, task: Task, fd: int) -> tuple[File, Filter] | int:
-    """The listener that *fd* is, or a negative errno."""
-    file = file_at(world, task, fd)
-    if file is None:
-        return -errno.EBADF
-    if file.kind != "listener":
-        return -errno.ENOTTY
-    return file, world.filters[file.filter]
-
-
-def find(world: World, filter: Filter, id: int) -> Note | None:
-    """The notification that is called *id*."""
-    for key in filter.notes:
-        if world.notes[key].id == id:
-            return world.notes[key]
-    return None
 
 
 # -- RECV --------------------------------------------------------------------------
@@ -145,17 +103,17 @@ def _receive(world: World, task: Task) -> None:
         take_request(filter)
     note = oldest(world, filter)
     if note is None:
-        _end_call(world, task, file, nothing_to_receive())
+        end_call(world, task, file, nothing_to_receive())
         return
     mark_sent(note)
     if buffer is Buffer.READ_ONLY:
         put_back(world, filter, note)
-        _end_call(world, task, file, -errno.EFAULT)
+        end_call(world, task, file, -errno.EFAULT)
         return
     target = world.tasks[note.task]
     seen = number_for(world, target, task)
     task.received = (note.id, seen, 0, *note.data)
-    _end_call(world, task, file, 0)
+    end_call(world, task, file, 0)
 
 
 @effect("N8")
@@ -193,12 +151,6 @@ def put_back(world: World, filter: Filter, note: Note) -> None:
     note.state = NoteState.INIT
     filter.requests += 1
     filter.arrivals += 1
-
-
-def _end_call(world: World, task: Task, file: int, result: int) -> None:
-    task.doing, task.result = (), result
-    world.files[file].held -= 1
-    settle_file(world, file)
 
 
 # -- SEND, ID_VALID, SET_FLAGS -----------------------------------------------------
@@ -319,175 +271,6 @@ def set_flags(world: World, task: Task, fd: int, flags: int) -> int:
     return 0
 
 
-# -- ADDFD -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A ``seccomp_notif_addfd``, its size, and whether there is more than zeros behind it."""
-
-    id: int
-    flags: int
-    srcfd: int
-    newfd: int
-    newfd_flags: int
-    size: int
-    dirty: bool
-
-
-@check("A6")
-def gift_size_is_right(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """Fewer than 24 bytes, or a page and more, are EINVAL."""
-    return 0 if ADDFD_SIZE_VER0 <= given.size < _PAGE else errno.EINVAL
-
-
-@check("A6")
-def gift_tail_is_zero(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """A longer struct is fine if its tail is zero, else E2BIG."""
-    return errno.E2BIG if given.dirty else 0
-
-
-@check("A4")
-def gift_has_cloexec_at_most(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """Flags of the new descriptor other than O_CLOEXEC are EINVAL."""
-    return errno.EINVAL if given.newfd_flags & ~_O_CLOEXEC else 0
-
-
-@check("A4")
-def gift_flags_are_known(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """Flags other than SETFD, and SEND since 5.14, are EINVAL."""
-    known = int(AddFdFlag.SETFD)
-    if world.has(Trait.ADDFD_SEND):
-        known |= int(AddFdFlag.SEND)
-    return errno.EINVAL if given.flags & ~known else 0
-
-
-@check("A4")
-def gift_number_is_meant(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """A number without SETFD is EINVAL."""
-    return errno.EINVAL if given.newfd and not given.flags & AddFdFlag.SETFD else 0
-
-
-@check("A1", "A5")
-def source_is_a_file(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """The source is of the caller's table; one that is closed, or O_PATH, is EBADF."""
-    file = file_at(world, task, given.srcfd)
-    return errno.EBADF if file is None or file.kind == "path" else 0
-
-
-@check("N11")
-def gift_has_a_taker(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """An id that is unknown, or gone, is ENOENT."""
-    return errno.ENOENT if find(world, filter, given.id) is None else 0
-
-
-@check("N11")
-def taker_is_unanswered(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """A notification that is not received, or is answered, is EINPROGRESS."""
-    note = find(world, filter, given.id)
-    return errno.EINPROGRESS if note is not None and note.state != NoteState.SENT else 0
-
-
-@check("A11")
-def answer_is_alone(world: World, task: Task, filter: Filter, given: Given) -> int:
-    """ADDFD_FLAG_SEND while another ADDFD is queued is EBUSY."""
-    note = find(world, filter, given.id)
-    queued = note is not None and note.gifts
-    return errno.EBUSY if queued and given.flags & AddFdFlag.SEND else 0
-
-
-_GIVE: Final = (
-    gift_size_is_right,
-    gift_tail_is_zero,
-    gift_has_cloexec_at_most,
-    gift_flags_are_known,
-    gift_number_is_meant,
-    source_is_a_file,
-    gift_has_a_taker,
-    taker_is_unanswered,
-    answer_is_alone,
-)
-
-
-def begin_give(
-    world: World,
-    task: Task,
-    fd: int,
-    id: int,
-    srcfd: int,
-    *,
-    flags: int = 0,
-    newfd: int = 0,
-    newfd_flags: int = 0,
-    size: int = ADDFD_SIZE_VER0,
-    dirty: bool = False,
-) -> None:
-    """ADDFD: `Task.result` is a negative errno, or it sleeps until the target has run."""
-    task.result = None
-    found = listener_of(world, task, fd)
-    if isinstance(found, int):
-        task.result = found
-        return
-    _, filter = found
-    given = Given(id, flags, srcfd, newfd, newfd_flags, size, dirty)
-    if error := first(_GIVE, world, task, filter, given):
-        task.result = error
-        return
-    note, source = find(world, filter, id), file_at(world, task, srcfd)
-    assert note is not None
-    assert source is not None
-    gift = Gift(
-        world.key(),
-        note.key,
-        source.key,
-        newfd,
-        bool(flags & AddFdFlag.SETFD),
-        bool(newfd_flags & _O_CLOEXEC),
-        bool(flags & AddFdFlag.SEND),
-    )
-    world.gifts[gift.key] = gift
-    source.held += 1
-    if gift.answers:
-        answer_with_gift(note)
-    queue_gift(note, gift)
-    task.doing = ("giving", gift.key)
-
-
-@effect("A10", "A11")
-def answer_with_gift(note: Note) -> None:
-    """ADDFD_FLAG_SEND is the reply, from the moment it is queued."""
-    note.state = NoteState.REPLIED
-
-
-@effect("A8", "A1")
-def queue_gift(note: Note, gift: Gift) -> None:
-    """The target is woken to take it; the last that came is taken first."""
-    note.gifts = (gift.key, *note.gifts)
-    note.done += 1
-
-
-def _end_gift(world: World, task: Task, gift: Gift, result: int) -> None:
-    del world.gifts[gift.key]
-    _end_call(world, task, gift.file, result)
-
-
-@effect("A13")
-def take_gift_back(world: World, gift: Gift) -> None:
-    """ADDFD that a signal interrupts: nothing is installed."""
-    note = world.notes.get(gift.note)
-    if note is not None:
-        note.gifts = tuple(key for key in note.gifts if key != gift.key)
-        if gift.answers:
-            restore(world, note)
-
-
-@effect("A14")
-def restore(world: World, note: Note) -> None:
-    """Where A14 is cured, the call is unanswered again; else it returns 0 without anything."""
-    if world.has(Trait.SEND_RESTORED):
-        note.state = NoteState.SENT
-
-
 # -- steps -------------------------------------------------------------------------
 
 
@@ -508,14 +291,9 @@ def wake_caller(world: World, task: Task) -> None:
             if receiver_may_go(world, world.filters[filter]) and not fatal(task):
                 _receive(world, task)
             else:
-                _end_call(world, task, file, -errno.EINTR)
+                end_call(world, task, file, -errno.EINTR)
         case ("giving", key):
-            gift = world.gifts[key]
-            if not gift.done:
-                take_gift_back(world, gift)
-                _end_gift(world, task, gift, -errno.EINTR)
-            else:
-                _end_gift(world, task, gift, gift.result)
+            end_give(world, task, key)
 
 
 # -- poll --------------------------------------------------------------------------
