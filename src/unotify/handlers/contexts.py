@@ -18,6 +18,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from unotify.abi.constants import MountAttr, OpenTreeFlags
@@ -206,7 +207,7 @@ class Mounting:
             )
         finally:
             os.close(namespace)
-        what = Detached(Made(made, owned=False), is_new=False)
+        what = Detached(Made(made, owned=False, kept=self.rules.forced), is_new=False)
         return self._stand_in_directory(what, cloexec=bool(flags & os.O_CLOEXEC))
 
     def move(self) -> Reply:
@@ -232,7 +233,7 @@ class Mounting:
                 detached.finished = True
                 if mount is not detached.made.mount:
                     detached.made.mount.close()
-                    detached.made = Made(mount, detached.made.owned)
+                    detached.made = replace(detached.made, mount=mount)
             put(caller, detached.made.mount, place)
         KEPT.drop(detached)
         return Return(0)
@@ -264,7 +265,7 @@ class Mounting:
         with detached.lock:
             detached.made.mount.change(
                 set=set_,
-                clear=clear & ~self.rules.forced,
+                clear=clear & ~detached.made.kept,
                 propagation=propagation,
                 recursive=bool(flags & _AT_RECURSIVE),
             )

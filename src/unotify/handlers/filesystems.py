@@ -66,6 +66,9 @@ _OF_SUPERBLOCK: Final = {
 _OWNED: Final = frozenset(("tmpfs", "ramfs"))
 """File systems without a device that have owners of their own."""
 
+_SETTINGS: Final = frozenset(("sysfs", "cgroup", "cgroup2"))
+"""Settings of the host, which its root may write without any capability."""
+
 _OF_MOUNTER: Final = frozenset(
     ("proc", "sysfs", "mqueue", "cgroup2", "cgroup", "nfs", "nfs4", "cifs")
 )
@@ -149,10 +152,12 @@ class Made:
     Attributes:
         mount: It, which nobody sees yet.
         owned: Whether it has owners of its own.
+        kept: ``MOUNT_ATTR_*`` that are not to be taken off.
     """
 
     mount: Mount
     owned: bool
+    kept: int = 0
 
 
 def make(
@@ -184,6 +189,9 @@ def make(
         return _served(caller, fstype, source, options, rules, flags)
     if fstype == "tmpfs" and rules.size is not None:
         options = without_more_than(options, parse_size(rules.size))
+    kept = rules.forced
+    if fstype in _SETTINGS and caller.around.shares("user"):
+        kept |= MountAttr.MOUNT_ATTR_RDONLY
     if fstype == "proc" and caller.around.shares("user"):
         # Its settings are the host's, and root of the container is root to them.
         options = [Option("subset", "pid"), *(o for o in options if o.key != "subset")]
@@ -194,10 +202,8 @@ def make(
             raise Refused("no device is named", errno=errno.EINVAL)
         device = source_device(caller, source, rules)
     with ExitStack() as stack:
-        made = _make(
-            caller, fstype, source, device, options, stack, attributes_of(flags) | rules.forced
-        )
-    return Made(made, device is not None or fstype in _OWNED)
+        made = _make(caller, fstype, source, device, options, stack, attributes_of(flags) | kept)
+    return Made(made, device is not None or fstype in _OWNED, kept)
 
 
 _NOBODY: Final = 65534
@@ -236,7 +242,11 @@ def _served(
         if not caller.is_waiting():
             raise Refused("it has given up", errno=errno.EINTR)
         attributes = attributes_of(flags) | rules.forced
-        return Made(serve(command, done.fd, uid=uid, gid=gid, attributes=attributes), owned=False)
+        return Made(
+            serve(command, done.fd, uid=uid, gid=gid, attributes=attributes),
+            owned=False,
+            kept=rules.forced,
+        )
     finally:
         os.close(done.fd)
 
