@@ -26,7 +26,7 @@ from unotify.protocol.codec import pad_response
 
 __all__ = ["MOST_TRIES", "JournaledListener"]
 
-MOST_TRIES: Final = 3
+MOST_TRIES: Final = 5
 """How many supervisors may begin to serve a call; who comes after them refuses it."""
 
 _RECV: Final = NATIVE.ioctls.recv
