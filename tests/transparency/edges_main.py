@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 
 from edges_attributes import attributes
@@ -42,7 +43,9 @@ def main(group: str, output: str, every: int) -> None:
                     new = [row for row in after if row not in before]
                     result = result, new, [row[0] for row in before if row not in after]
             line = f"{label} = {result}".replace(tree.top, "TOP")
-            file.write(line.replace(f"b'{os.getpid()}'", "b'PID'") + "\n")
+            line = line.replace(f"b'{os.getpid()}'", "b'PID'")
+            # A file without a name is called by its number.
+            file.write(re.sub(r"#[0-9]+ \(deleted\)", "#NUMBER (deleted)", line) + "\n")
     tree.open_up()
 
 

@@ -23,7 +23,9 @@ class Outcomes(unittest.TestResult):
 
     def note(self, test: Any, outcome: str, details: str = "") -> None:
         """Keep the worst of a test: of its subtests one may fail after another."""
-        name = getattr(test, "test_case", test).id()
+        # Not by the attribute alone: some test cases have a test that is called so.
+        subtest = isinstance(test, unittest.case._SubTest)
+        name = (test.test_case if subtest else test).id()
         if self.found.get(name, ("ok", ""))[0] == "ok":
             self.found[name] = (outcome, details)
 

@@ -85,6 +85,11 @@ def _truncate(call: Call, flags: int) -> None:
     _invalid(call, unless=call.register("length") >= 0)
 
 
+def _readlink(call: Call, flags: int) -> None:
+    # An int to the kernel, whatever the manual page says.
+    _invalid(call, unless=0 < call.register("size") & 0xFFFFFFFF < 1 << 31)
+
+
 def _mknod(call: Call, flags: int) -> None:
     kind = stat.S_IFMT(call.register("mode"))
     _invalid(call, unless=kind != stat.S_IFDIR, number=errno.EPERM)
@@ -113,6 +118,7 @@ _MORE: Final[dict[str, Callable[[Call, int], None]]] = {
     "truncate": _truncate,
     "ftruncate": _truncate,
     "mknodat": _mknod,
+    "readlinkat": _readlink,
     "utimensat": _utime,
     "setxattr": _xattr,
     "getxattr": _xattr,

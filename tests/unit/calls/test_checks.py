@@ -43,6 +43,8 @@ def refused(name: str, *args: int, memory: dict[int, bytes] = MEMORY) -> int:
         ("ftruncate", (77, -1)),
         ("utimensat", (77, 0, 0, 0x100)),
         ("mknod", (WILD, 0o120777, 0)),
+        ("readlink", (WILD, WILD, 0)),
+        ("readlinkat", (CWD, WILD, WILD, -1)),
         ("getxattrat", (CWD, WILD, 0, 0x2000, 0x3000, 8)),
         ("setxattr", (WILD, 0, 0, 0, 4)),
     ],
