@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from unotify.calls import Call
-from unotify.errors import Error, InvalidPolicy, KernelError
+from unotify.errors import Error, InvalidPolicy, KernelError, TargetGone
 from unotify.kernel import default_kernel
 from unotify.kernel.interface import Listener
 from unotify.kernel.journaled import JournaledListener
 from unotify.kernel.listener import LinuxListener
+from unotify.kernel.surroundings import user_namespace_of
 from unotify.oci.attending import Attendant
 from unotify.oci.bundles import Bundle, PeerError
 from unotify.oci.choosing import REFUSE, Choice
@@ -175,7 +176,12 @@ class Agent:
             choice = self.shelf.loaded.choose(state)
             ward, version = self._chosen(choice)
             container = Container(state.id, state, ward, choice, Quota(self._calls), version)
-        served = Served(listener, state, self._is_wait_killable(container, state))
+        served = Served(
+            listener,
+            state,
+            self._is_wait_killable(container, state),
+            user_namespace=_user_namespace(container, state),
+        )
         kept = self._kept(container, served)
         try:
             self._serve(container, kept, backlog)
@@ -196,6 +202,7 @@ class Agent:
             container.ward.supervisor.attach(
                 served.listener,
                 wait_killable=served.wait_killable,
+                container=served.user_namespace,
                 on_close=self._closed,
                 quota=container.quota,
                 backlog=backlog,
@@ -499,3 +506,14 @@ class Agent:
         self.selector.close()
         self._wake.close()
         self._woken.close()
+
+
+def _user_namespace(container: Container, state: ProcessState) -> str:
+    """Where a capability counts: the user namespace that the container began in."""
+    # Not each runtime says who an exec is, and it may not begin elsewhere.
+    if container.listeners:
+        return next(iter(container.listeners.values())).user_namespace
+    try:
+        return user_namespace_of(state.pid) if state.pid else ""
+    except (TargetGone, KernelError):
+        return ""

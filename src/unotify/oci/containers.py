@@ -29,12 +29,14 @@ class Served:
         state: What the runtime said.
         wait_killable: Whether its filter has WAIT_KILLABLE_RECV, as far as we know.
         since: When it came, in seconds since the epoch.
+        user_namespace: The one that its container began in, as its link says; empty if unknown.
     """
 
     listener: Listener
     state: ProcessState
     wait_killable: bool
     since: float = field(default_factory=time.time)
+    user_namespace: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -77,6 +77,7 @@ class Moving:
                 container.ward.supervisor.attach(
                     served.listener,
                     wait_killable=served.wait_killable,
+                    container=served.user_namespace,
                     on_close=self._closed,
                     quota=container.quota,
                 )

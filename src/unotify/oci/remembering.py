@@ -33,6 +33,7 @@ class Memory:
         by: Which entry of the table chose it.
         wait_killable: Whether its filter has WAIT_KILLABLE_RECV.
         since: When it came, in seconds since the epoch.
+        user_namespace: The one that the container began in; empty if unknown.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Memory:
     by: int = 0
     wait_killable: bool = False
     since: float = 0.0
+    user_namespace: str = ""
 
 
 def encode(memory: Memory, most: int) -> bytes:

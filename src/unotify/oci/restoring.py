@@ -34,6 +34,7 @@ def remember(container: Container, served: Served) -> bytes:
         by=container.choice.by,
         wait_killable=served.wait_killable,
         since=served.since,
+        user_namespace=served.user_namespace,
     )
     return encode(memory, MOST_RECORD)
 
@@ -82,7 +83,13 @@ class Restoring:
                 self._containers[memory.key] = container
         elif memory.first:
             container.state, container.since = memory.state, memory.since
-        served = Served(survivor.listener, memory.state, memory.wait_killable, memory.since)
+        served = Served(
+            survivor.listener,
+            memory.state,
+            memory.wait_killable,
+            memory.since,
+            memory.user_namespace,
+        )
         return container, served
 
     def _version(self, memory: Memory) -> Version[Ward] | None:

@@ -25,6 +25,7 @@ def memory(**changes: object) -> Memory:
         "by": 2,
         "wait_killable": True,
         "since": 1.5,
+        "user_namespace": "user:[4026531837]",
     }
     return Memory(**(given | changes))  # type: ignore[arg-type]
 
