@@ -114,6 +114,7 @@ struct server {
 	atomic_llong since;
 	uint64_t gone, buckets[64];
 	int from; /* the listener that the notification came from */
+	int start, fd; /* what is open for it: where its path begins, what it named; or -1 */
 	struct seccomp_notif notification;
 
 	struct kept kept[KEPT];
@@ -400,10 +401,22 @@ static int claimed(struct server *s)
 	return atomic_compare_exchange_strong(&s->state, &expected, ANSWERING);
 }
 
+static void let_go(struct server *s)
+{
+	if (s->start >= 0)
+		close(s->start);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->start = s->fd = -1;
+}
+
+/* What is open is closed before the target goes on, which may count on being the only one who
+ * has it: for leases and locks, to unmount, to run it. */
 static enum outcome answer(struct server *s, int64_t value, int32_t error)
 {
 	struct seccomp_notif_resp response = { s->notification.id, value, error, 0 };
 
+	let_go(s);
 	while (ioctl(s->from, SECCOMP_IOCTL_NOTIF_SEND, &response))
 		if (errno != EINTR)
 			return GONE_AWAY;
@@ -415,27 +428,24 @@ static enum outcome fail(struct server *s, int number)
 	return claimed(s) ? answer(s, 0, -number) : ASK;
 }
 
-/* In two steps, as LinuxListener.send_fd and for its reason (A14). Ours is closed before the
- * target goes on, which may count on being the only one: for leases, locks, to run it. */
-static enum outcome give(struct server *s, int fd, int flags)
+/* In two steps, as LinuxListener.send_fd and for its reason (A14). */
+static enum outcome give(struct server *s, int flags)
 {
 	struct seccomp_notif_addfd request = { .id = s->notification.id,
-					       .srcfd = fd,
+					       .srcfd = s->fd,
 					       .newfd_flags = flags & O_CLOEXEC };
-	int number, failed;
+	int number;
 
-	if (!claimed(s)) {
-		close(fd);
+	if (!claimed(s))
 		return ASK;
-	}
 	do
 		number = ioctl(s->from, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
 	while (number < 0 && errno == EINTR);
-	failed = number < 0 ? errno : 0;
-	close(fd);
-	if (failed == ENOENT || failed == ESRCH || failed == EINPROGRESS)
+	if (number >= 0)
+		return answer(s, number, 0);
+	if (errno == ENOENT || errno == ESRCH || errno == EINPROGRESS)
 		return GONE_AWAY;
-	return failed ? answer(s, 0, -failed) /* EMFILE (A7) */ : answer(s, number, 0);
+	return answer(s, 0, -errno); /* EMFILE (A7) */
 }
 
 /* Whether nothing is called that: on a plain mount, and not where another one begins. */
@@ -458,7 +468,6 @@ static enum outcome missing(struct server *s, int start, int flags)
 static enum outcome open_at(struct server *s, int start, int flags)
 {
 	struct statx before, after;
-	int fd;
 
 	if (look(start, s->path, &before))
 		return errno == ENOENT ? missing(s, start, flags) : ASK;
@@ -468,22 +477,18 @@ static enum outcome open_at(struct server *s, int start, int flags)
 		return ASK;
 	/* If something else is there by now, or somebody has a lease, nobody waits; and if it is a
 	 * terminal, it does not become ours. */
-	fd = openat2_(start, s->path, (flags & ~O_CLOEXEC) | O_NONBLOCK | O_NOCTTY | s->large, 0);
-	if (fd < 0)
+	s->fd = openat2_(start, s->path, (flags & ~O_CLOEXEC) | O_NONBLOCK | O_NOCTTY | s->large, 0);
+	if (s->fd < 0 || look(s->fd, "", &after) || !same(&before, &after) ||
+	    (!(flags & O_NONBLOCK) && fcntl(s->fd, F_SETFL, flags & O_APPEND)))
 		return ASK;
-	if (!look(fd, "", &after) && same(&before, &after) &&
-	    (flags & O_NONBLOCK || !fcntl(fd, F_SETFL, flags & O_APPEND)))
-		return give(s, fd, flags);
-	close(fd);
-	return ASK;
+	return give(s, flags);
 }
 
 static enum outcome perform(struct server *s, const struct source *from, const struct rule *rule)
 {
 	const __u64 *args = s->notification.data.args;
 	pid_t tid = (pid_t)s->notification.pid;
-	int flags = (int)args[rule->flags], start = AT_FDCWD, at = AT_FDCWD;
-	enum outcome outcome;
+	int flags = (int)args[rule->flags], at = AT_FDCWD;
 	struct kept *who;
 	char name[32] = "cwd";
 
@@ -502,14 +507,11 @@ static enum outcome perform(struct server *s, const struct source *from, const s
 		if (at != AT_FDCWD)
 			snprintf(name, sizeof name, "fd/%d", at);
 		/* What is no directory is left to others: its errno depends on the path. */
-		start = openat(who->directory, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (start < 0)
+		s->start = openat(who->directory, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (s->start < 0)
 			return ASK;
 	}
-	outcome = open_at(s, start, flags);
-	if (start != AT_FDCWD)
-		close(start);
-	return outcome;
+	return open_at(s, s->start < 0 ? AT_FDCWD : s->start, flags);
 }
 
 static enum outcome settle(struct server *s, const struct source *from)
@@ -573,6 +575,7 @@ static int loop(struct server *s)
 		(void)rung; /* if its counter is full it rings already */
 		/* What was asked after retire() is decided by new rules only. */
 		outcome = atomic_load(&s->retired) ? ASK : settle(s, from);
+		let_go(s);
 		if (outcome != ASK) {
 			long long spent = (now() - atomic_load(&s->since)) / 1000;
 
@@ -712,6 +715,7 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 	s->tables = args; /* the tables live as long as this does */
 	Py_INCREF(args);
 	s->epoll = epoll;
+	s->start = s->fd = -1;
 	s->ring = ring;
 	memcpy(s->sources, sources, source_size);
 	s->source_count = (int)(source_size / sizeof(struct source));

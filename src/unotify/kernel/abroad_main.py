@@ -123,6 +123,11 @@ def _serve(text: bytes, answer: int, fds: list[int]) -> None:
             head = len(reply).to_bytes(8, "little")
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
             connection.sendmsg([head], ancillary if fd >= 0 else [])
+            if fd >= 0:
+                # Before the rest is there, and with it the answer: the target may count on being
+                # the only one who has it open.
+                os.close(fd)
+                fd = -1
             connection.sendall(reply)
     except OSError:
         pass  # nobody waits for it any more
