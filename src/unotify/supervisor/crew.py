@@ -133,8 +133,7 @@ class Crew(ABC):
                     self._leader = thread
                 else:
                     self._understudy = thread
-                self._threads.add(thread)
-            thread.start()
+                self._launch(thread)
 
     def _retry(self) -> None:
         time.sleep(_RETRY)
@@ -152,8 +151,18 @@ class Crew(ABC):
 
         thread = Thread(target=run, name="unotify-spare", daemon=True)
         with self._lock:
-            self._threads.add(thread)
-        thread.start()
+            self._launch(thread)
+
+    def _launch(self, thread: Thread) -> None:
+        # Under the lock: nobody can join one that has not begun.
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except BaseException:
+            self._threads.discard(thread)
+            self._leader = None if self._leader is thread else self._leader
+            self._understudy = None if self._understudy is thread else self._understudy
+            raise
 
     def _work(self) -> None:
         me = current_thread()

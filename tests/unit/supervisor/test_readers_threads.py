@@ -13,6 +13,7 @@ from tests.unit.supervisor.fake_kernel import PATIENCE, until
 from tests.unit.supervisor.rig import Rig
 from unotify.calls import Call, Getpid, Getppid, Gettid, Kill, Mount, OpenAt
 from unotify.protocol import Fail, Return
+from unotify.supervisor import crew
 
 
 class Gate:
@@ -327,3 +328,21 @@ def test_many_targets_at_once(threaded: Rig) -> None:
     assert not wrong
     until(lambda: supervisor.statistics().answered == 200)
     assert supervisor.statistics().received == 200
+
+
+def test_a_thread_that_cannot_be_started(threaded: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told to whoever brought the listener, and nobody waits for it at the end."""
+
+    class Refused(Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    supervisor = threaded.supervise()
+    with monkeypatch.context() as patch:
+        patch.setattr(crew, "Thread", Refused)
+        with pytest.raises(RuntimeError, match="start new thread"):
+            threaded.attach()
+    assert supervisor._readers.count == 0
+    supervisor.on(Getpid)(lambda call: Return(2))
+    supervisor._readers._ensure()
+    assert threaded.ask("getpid") == Return(2)
