@@ -368,6 +368,33 @@ def test_what_a_target_elsewhere_closes_is_closed(tmp_path: Path) -> None:
         assert attempt(supervisor, _ALONE, tmp_path / "file", "unshare") == 0
 
 
+_UNMOUNTED = """
+os.chdir(sys.argv[1])
+os.mkdir("on")
+libc.unshare(0x20000)
+libc.mount(b"none", b"/", None, ctypes.c_ulong(0x44000), None)
+seen = []
+for name in ("file", "none") * 50:
+    assert libc.mount(b"tmpfs", b"on", b"tmpfs", ctypes.c_ulong(0), None) == 0
+    os.mknod("on/file")
+    directory = libc.open(b"on", os.O_PATH)
+    fd = tried(os.open, name, 0, dir_fd=directory)
+    if name == "file": os.close(fd)
+    os.close(directory)
+    seen.append(libc.umount2(b"on", 0))
+    libc.umount2(b"on", 2)
+say(sorted(set(seen)))
+"""
+
+
+def test_what_a_target_unmounts_is_not_busy(tmp_path: Path) -> None:
+    """Nothing that was looked up for a call is held when it is over."""
+    if os.geteuid():
+        pytest.skip("an ordinary user mounts nothing")
+    with supervised(tmp_path) as supervisor:
+        assert attempt(supervisor, _UNMOUNTED, tmp_path) == [0]
+
+
 def kept() -> list[str]:
     """Descriptors of targets' directories in /proc."""
     return [path for path in descriptors().values() if path.startswith("/proc/")]

@@ -191,6 +191,8 @@ class Engine:
             counters.buckets[bucket] += 1
         taken = refused = False
         try:
+            if call.opened is not None:
+                call.opened.step_back()
             taken = deliver(source, call.exchange, reply)
             if taken:
                 note(call, reply)
@@ -229,6 +231,8 @@ class Engine:
         claimed, follower = self._claim(source, call.exchange)
         try:
             if claimed:
+                if call.opened is not None:
+                    call.opened.step_back()
                 self._answer(source, call, reply, handler, started)
         finally:
             dispose(reply, call)

@@ -326,6 +326,8 @@ class Readers(Crew):
             bucket = ((perf_counter_ns() - started) // 1000).bit_length()
             counters.buckets[bucket] += 1
             try:
+                if call.opened is not None:
+                    call.opened.step_back()
                 exchange.answer_into(source.response, reply)
                 taken = listener.send(source.response)
             except Exception as refused:

@@ -439,6 +439,14 @@ class Target(Looks):
                 hint="Linux 5.19 has it; of an attached listener say attach(wait_killable=True)",
             )
 
+    def step_back(self) -> None:
+        """Free what it holds before it goes on, which may count on that: to unmount, say.
+
+        Not if somebody wants to be told `afterwards`, who may need it.
+        """
+        if not self._later:
+            self.close()
+
     def close(self) -> None:
         """Free what it holds; the supervisor does this when the call is over."""
         later, self._later = self._later, []
