@@ -20,7 +20,7 @@ __all__ = ["command"]
 _EPILOG = """\b
 Example:
   unotify agent --socket /run/unotify.sock --policies /etc/unotify/policies
-  unotify convert --to oci POLICY.toml      a profile with "listenerPath", for the runtime
+  unotify profile POLICY.toml --listener /run/unotify.sock     the profile for the runtime
 """
 
 
