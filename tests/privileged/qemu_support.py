@@ -34,8 +34,9 @@ def unpacked(place: Path) -> tuple[Path, str]:
     archives, root = place / "archives", place / "root"
     (archives / "partial").mkdir(parents=True)
     root.mkdir()
+    (place / "status").touch()  # nothing is installed: all is downloaded
     options = [
-        *("-q", "-y", "--no-install-recommends", "-o", "Dir::State::status=/dev/null"),
+        *("-q", "-y", "--no-install-recommends", "-o", f"Dir::State::status={place}/status"),
         *("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root"),
         *("-o", "Debug::NoLocking=1"),
     ]
