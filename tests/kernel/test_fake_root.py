@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -50,18 +52,31 @@ def test_same_archives_as_fakeroot(tmp_path: Path) -> None:
         assert not found.st_mode & stat.S_ISUID
 
 
+def owner(uid: int, gid: int) -> str:
+    """As tar lists it: by the names that this machine has."""
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = str(gid)
+    return f"{user}/{group}"
+
+
 def test_static_binaries(tmp_path: Path) -> None:
     """A program that no preloaded library reaches plays root like all others."""
     need("busybox")
     script = (
         "busybox id -u; busybox touch a; busybox chown 5:6 a; busybox chmod 4711 a; "
         "busybox mknod n c 1 3; busybox tar cf t.tar a n; busybox stat -c '%n %u %g %a' a n; "
-        "busybox tar tvf t.tar | busybox sed s,root,0,g"
+        "busybox tar tvf t.tar"
     )
     said = played("busybox", "sh", "-c", script, cwd=tmp_path).splitlines()
     assert said[:3] == ["0", "a 5 6 4711", "n 0 0 644"]
-    assert said[3].startswith("-rws--x--x 5/")
-    assert said[4].startswith("crw-r--r-- 0/0")
+    assert said[3].startswith(f"-rws--x--x {owner(5, 6)} ")
+    assert said[4].startswith(f"crw-r--r-- {owner(0, 0)} ")
 
 
 PACKAGE = """

@@ -211,10 +211,13 @@ def command(
         outfit = stack.enter_context(
             Outfit(agent, wanted, notifier=notifier, passed=passed, paths=paths)
         )
+        _heed(agent)  # before anybody is told that we are here
         for each in (*given, *outfit.listening):
             agent.open(each)
             logging.getLogger("unotify.agent").info("listening at %s", each.getsockname())
-        _serve(agent, outfit)
+        outfit.ready()
+        agent.run()
+        outfit.end()
     return 0
 
 
@@ -309,13 +312,10 @@ def _errno(value: str) -> int:
     return number
 
 
-def _serve(agent: Any, outfit: Any) -> None:
+def _heed(agent: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.ask_stop())
     signal.signal(signal.SIGHUP, lambda *_: agent.ask_reload())
-    outfit.ready()
-    agent.run()
-    outfit.end()
 
 
 def _prepare(supervisor: Any, files: tuple[str, ...]) -> None:
