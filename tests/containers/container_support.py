@@ -442,9 +442,10 @@ class Runtime:
         self, *arguments: str, bundle: Bundle | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run it once, to its end."""
+        # A pipe: crun gives standard streams to the container's user, /dev/null too.
         return subprocess.run(
             [*self._command, *arguments],
-            stdin=subprocess.DEVNULL,
+            input="",
             capture_output=True,
             text=True,
             check=False,
@@ -478,16 +479,17 @@ class Runtime:
         """Start a container that goes on without the runtime."""
         bundle.write()
         name = self._place.container()
-        # Nobody waits for pipes that the container keeps.
-        done = subprocess.run(
-            [*self._command, "run", "-d", name],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-            timeout=3 * PATIENCE,
-            **self._options(bundle),
-        )
+        # Nobody waits for pipes that the container keeps, and it may be given what it gets.
+        with open(self._place.fresh("streams"), "w+") as streams:
+            done = subprocess.run(
+                [*self._command, "run", "-d", name],
+                stdin=streams,
+                stdout=streams,
+                stderr=streams,
+                check=False,
+                timeout=3 * PATIENCE,
+                **self._options(bundle),
+            )
         assert done.returncode == 0, done
         return name
 
