@@ -87,14 +87,7 @@ def _plain(address: _Address) -> IPv4Address | IPv6Address:
 
 
 def _instead(address: _Address, to: Endpoint) -> _Address:
-    port = address.port if to.first is None else to.first
-    if to.ip is None:
-        return replace(address, port=port)
-    if isinstance(to.ip, IPv6Address):
-        return Inet6Address(to.ip, port)
-    if isinstance(address, Inet6Address):
-        return Inet6Address(IPv6Address(f"::ffff:{to.ip}"), port)
-    return InetAddress(to.ip, port)
+    return to.instead_of(address, address.port if to.first is None else to.first)
 
 
 class _Names:

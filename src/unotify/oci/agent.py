@@ -199,14 +199,7 @@ class Agent:
     def _serve(self, container: Container, served: Served, backlog: Iterable[bytes] = ()) -> None:
         self.containers.add(container, served)
         try:
-            container.ward.supervisor.attach(
-                served.listener,
-                wait_killable=served.wait_killable,
-                container=served.user_namespace,
-                on_close=self._closed,
-                quota=container.quota,
-                backlog=backlog,
-            )
+            container.attach(served, self._closed, backlog)
         except BaseException:
             self.containers.closed(served.listener)
             raise

@@ -6,7 +6,7 @@ Thread-safe: listeners are closed in threads of supervisors.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from secrets import token_hex
 from threading import Lock
@@ -63,6 +63,22 @@ class Container:
     key: str = field(default_factory=lambda: token_hex(8))
     since: float = field(default_factory=time.time)
     listeners: dict[Listener, Served] = field(default_factory=dict)
+
+    def attach(
+        self,
+        served: Served,
+        on_close: Callable[[Listener], None],
+        backlog: Iterable[bytes] = (),
+    ) -> None:
+        """Let its ward serve one of its listeners; raises as `Supervisor.attach`."""
+        self.ward.supervisor.attach(
+            served.listener,
+            wait_killable=served.wait_killable,
+            container=served.user_namespace,
+            on_close=on_close,
+            quota=self.quota,
+            backlog=backlog,
+        )
 
 
 class Containers:

@@ -74,13 +74,7 @@ class Moving:
             self._containers.moved(old)
             self._write_down(container, served)
             try:
-                container.ward.supervisor.attach(
-                    served.listener,
-                    wait_killable=served.wait_killable,
-                    container=served.user_namespace,
-                    on_close=self._closed,
-                    quota=container.quota,
-                )
+                container.attach(served, self._closed)
             except (Error, OSError) as error:
                 _log.error("container %s cannot be served any more: %s", container.id, error)
                 served.listener.close()

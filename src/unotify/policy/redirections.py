@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from unotify.calls.sockaddr import Inet6Address, InetAddress
 
 __all__ = ["Endpoint", "endpoint", "ports", "problem"]
 
@@ -25,6 +27,19 @@ class Endpoint:
     first: int | None = None
     last: int | None = None
     path: str | None = None
+
+    def instead_of(
+        self, address: InetAddress | Inet6Address, port: int
+    ) -> InetAddress | Inet6Address:
+        """What *address* becomes, with *port*; of the same family where that can be."""
+        if self.ip is None:
+            return replace(address, port=port)
+        if isinstance(self.ip, IPv6Address):
+            return Inet6Address(self.ip, port)
+        if isinstance(address, Inet6Address):
+            # An IPv6 socket reaches IPv4 hosts by mapped addresses.
+            return Inet6Address(IPv6Address(f"::ffff:{self.ip}"), port)
+        return InetAddress(self.ip, port)
 
 
 def endpoint(text: str) -> Endpoint:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import replace
-from ipaddress import IPv6Address
 from typing import Any
 
 from unotify.abi.model import Role
@@ -87,11 +85,4 @@ def _to(
             raise Refused(f"port {address.port} is not in {mapped}", errno=errno.EACCES)
         if target.first != target.last:
             port = target.first + address.port - first
-    if target.ip is None:
-        return replace(address, port=port)
-    if isinstance(target.ip, IPv6Address):
-        return Inet6Address(target.ip, port)
-    if isinstance(address, Inet6Address):
-        # An IPv6 socket reaches IPv4 hosts by mapped addresses.
-        return Inet6Address(IPv6Address(f"::ffff:{target.ip}"), port)
-    return InetAddress(target.ip, port)
+    return target.instead_of(address, port)
