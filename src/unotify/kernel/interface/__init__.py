@@ -1,0 +1,34 @@
+"""What the rooms above need from a kernel, as types.
+
+`unotify.kernel.linux` offers it for the running Linux; a simulated kernel can
+offer the same. So nothing above this room imports anything specific to an
+operating system, and each ordering of events can be a unit test.
+"""
+
+from unotify.kernel.interface.files import Entering, Held, Lookable, Looking
+from unotify.kernel.interface.kernel import Kernel
+from unotify.kernel.interface.listening import Listener, Poller, Ready
+from unotify.kernel.interface.programs import Enforcement, Process, Spawned
+from unotify.kernel.interface.serving import Came, Server, Shortcut
+from unotify.kernel.interface.threads import Done, Memory, Pinned, Thread
+
+__all__ = [
+    "Came",
+    "Done",
+    "Enforcement",
+    "Entering",
+    "Held",
+    "Kernel",
+    "Listener",
+    "Lookable",
+    "Looking",
+    "Memory",
+    "Pinned",
+    "Poller",
+    "Process",
+    "Ready",
+    "Server",
+    "Shortcut",
+    "Spawned",
+    "Thread",
+]

@@ -1,0 +1,81 @@
+"""Answering without Python what rules decide in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+__all__ = ["Came", "Server", "Shortcut"]
+
+
+class Came(IntEnum):
+    """Why a `Server` came back."""
+
+    LOOK = 0
+    """Something else is ready: wait as usual."""
+    YOURS = 1
+    """A notification was received that takes more; it is in `Server.received`."""
+    TAKEN = 2
+    """A notification was received and taken away by `Server.take`: serve what it was made."""
+    LOST = 3
+    """It was answered; but somebody else waits for the listeners by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A rule about one call of the kernel's own architecture, in the plainest words.
+
+    Attributes:
+        nr: The call's number.
+        verdict: 0 for "not decided here", 1 for "perform this open", or a negative errno.
+        program: A filter that allows if the rule is about these registers; empty for any.
+        tests: Of the path: whether it has to lie below one of the texts or be one; whether
+            that is to be false; the texts.
+        path: Which argument the path is; likewise *dirfd* and *flags*.
+    """
+
+    nr: int
+    verdict: int
+    program: bytes = b""
+    tests: tuple[tuple[bool, bool, tuple[bytes, ...]], ...] = ()
+    path: int = 0
+    dirfd: int | None = None
+    flags: int = 0
+
+
+class Server(Protocol):
+    """Answers notifications by shortcuts, without Python.
+
+    One thread serves; the other methods may be called by any.
+    """
+
+    def serve(self) -> int:
+        """Wait for listeners, and answer until something takes more: see `Came`."""
+
+    def received(self) -> tuple[int, bytearray]:
+        """The descriptor of the listener, and the notification that came last."""
+
+    def take(self) -> int:
+        """Take away what is under way; a `Came`.
+
+        Returns:
+            TAKEN: a notification without an answer, which nobody but the caller knows of.
+            LOST: one that is being answered. Either way `serve` comes back after it.
+            LOOK: nothing is.
+        """
+
+    def since(self) -> int:
+        """Since when it is busy with one notification, as perf_counter_ns; 0: it is not."""
+
+    def doze(self, dozing: bool) -> None:
+        """Whether the next notification is to ring."""
+
+    def retire(self) -> None:
+        """Answer nothing more: listeners or rules have changed."""
+
+    def counts(self) -> tuple[int, list[int]]:
+        """Targets that were gone, and answers by the bit length of their microseconds."""
+
+    def close(self) -> None:
+        """Free what it keeps; it serves no more."""
