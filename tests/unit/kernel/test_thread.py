@@ -14,6 +14,7 @@ import pytest
 from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.errors import KernelError, TargetGone
+from unotify.kernel import identity
 from unotify.kernel import thread as module
 from unotify.kernel._libc import SYS_PIDFD_GETFD, SYS_PIDFD_OPEN, SYS_PIDFD_SEND_SIGNAL
 from unotify.kernel.home import Home, Homes
@@ -439,6 +440,6 @@ def test_a_home_is_given_back() -> None:
 def test_a_control_group_with_an_odd_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever may make one chooses its name; that ends where the line does, and not before."""
     table = b"4:cpu:/x\n0::/allowed\r0::/y\x0b\x0c\n"
-    monkeypatch.setattr(module, "entry", lambda *_: table)
+    monkeypatch.setattr(identity, "entry", lambda *_: table)
     with LinuxThread(ME, Waits()) as thread:
         assert thread.cgroup() == "/allowed\r0::/y\x0b\x0c"
