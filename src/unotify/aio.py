@@ -95,7 +95,7 @@ class Supervisor(_Supervisor):
         """Wait until no supervised task is left, background ones included, or :meth:`stop`."""
         await self._drained.wait()
 
-    async def start(self, args: Any, **options: Any) -> Any:
+    async def start(self, args: Any, **options: Any) -> subprocess.Popen[Any]:
         """:meth:`popen` without blocking the loop while the program starts."""
         spawned = await self._loop.run_in_executor(
             None, functools.partial(self._spawn, args, **options)

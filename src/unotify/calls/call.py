@@ -22,8 +22,9 @@ from unotify.calls.arguments import (
 from unotify.calls.replacing import replacement
 from unotify.errors import NotExpressible, TargetError, UnknownName
 
-if TYPE_CHECKING:
-    from unotify.protocol import Exchange
+if TYPE_CHECKING:  # the target for type checkers and editors only: its room stands above this one
+    from unotify.protocol import Exchange, Reply
+    from unotify.supervisor.target import Target
 
 __all__ = ["Call", "UnknownCall", "call_class", "class_for", "class_name"]
 
@@ -63,21 +64,22 @@ class Call:
         self.arch = arch
         self.copies: dict[str, Any] = {}
         self._open = caller
-        self.opened: Any = None
+        self.opened: Target | None = None
 
     @property
-    def caller(self) -> Any:
+    def caller(self) -> Target:
         """The target thread that makes the call: a :class:`unotify.Target`."""
         # Made when first needed: most calls are decided without it.
-        if self.opened is None:
-            self.opened = self._open(self.exchange)
-        return self.opened
+        opened = self.opened
+        if opened is None:
+            opened = self.opened = self._open(self.exchange)
+        return opened
 
     def register(self, name: str) -> int:
         """The argument *name* as a number: cut to its width, signed if it is."""
         return register(self, getattr(type(self), name).spec)
 
-    def perform(self, *, as_supervisor: bool = False, **replaced: Any) -> Any:
+    def perform(self, *, as_supervisor: bool = False, **replaced: Any) -> Reply:
         """Do the call in the target's place, with copies of all that it points to.
 
         Each object is read once; what was decided about is what is acted on, whatever the

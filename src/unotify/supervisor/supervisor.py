@@ -281,7 +281,7 @@ class Supervisor:
         no_new_privs: bool = True,
         wait_killable: bool = True,
         **options: Any,
-    ) -> Any:
+    ) -> subprocess.Popen[Any]:
         """Start a program under supervision, as :class:`subprocess.Popen` would.
 
         The process object is one: pipes, ``communicate``, ``wait``, signals and
@@ -328,13 +328,14 @@ class Supervisor:
             popen_options=options,
         )
 
-    def _adopt(self, spawned: Spawned) -> Any:
+    def _adopt(self, spawned: Spawned) -> subprocess.Popen[Any]:
         quiet = FilterFlag.WAIT_KILLABLE_RECV in spawned.enforcement.flags
         source = Source(
             spawned.listener, self.kernel, quiet=quiet, container=None, ours=spawned.unprivileged
         )
         self._serve(source, spawned.backlog)
-        return spawned.process
+        process: subprocess.Popen[Any] = spawned.process
+        return process
 
     def run(
         self,
@@ -370,7 +371,7 @@ class Supervisor:
             except BaseException:
                 process.kill()
                 raise
-            code = process.poll()
+            code = process.returncode
         if check and code:
             raise subprocess.CalledProcessError(code, process.args, stdout, stderr)
         return subprocess.CompletedProcess(process.args, code, stdout, stderr)
