@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from unotify.abi import model
 from unotify.abi.model import Role
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
 from unotify.errors import Unsupported
-from unotify.kernel.interface import Lookable, Looking, Pinned, Thread
+from unotify.kernel.interface import Lookable, Looking, Thread
 from unotify.kernel.lives import Life
-
-if TYPE_CHECKING:
-    from unotify.protocol import Exchange
+from unotify.supervisor.pins import Pins
 
 __all__ = ["Looks"]
 
 
-class Looks:
+class Looks(Pins):
     """What a :class:`unotify.Target` can tell of files and of processes."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        _exchange: Exchange
-        _pins: dict[str, Pinned]
-
-        def _open(self) -> Thread: ...
 
     def look(self, call: Call, argument: str, *, flags: int = 0, mask: int = 0) -> bytes:
         """Tell what a path or descriptor argument of *call* is; marks the call.
