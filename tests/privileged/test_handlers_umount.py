@@ -194,3 +194,67 @@ say([*found, os.listdir("/")])
     with handled(*rules) as (supervisor, notes):
         assert attempt(supervisor, code, place) == [0, 0, []]
         assert notes.faults == []
+
+
+@pytest.mark.parametrize("how", ["renamed", "replaced", "covered", "above", "pivoted"])
+def test_what_is_protected_stays_wherever_it_goes(place: Path, how: str) -> None:
+    """Neither a rename nor another mount in its place gets it unmounted; what is new goes."""
+    code = (
+        "contain()"
+        + """
+place, how = sys.argv[1:]
+os.chdir(place)
+os.makedirs("data/in/keep it")
+assert mount("none", "data/in/keep it", "tmpfs") == 0
+held = os.open("data/in/keep it", os.O_RDONLY)
+os.makedirs("mine/keep it")
+found = []
+if how == "covered":
+    assert mount("none", "data", "tmpfs") == 0
+    os.fchdir(held)
+    found += [umount("."), umount(".", 2), umount(f"{place}/data")]
+elif how == "above":
+    assert mount("none", "mine", "tmpfs") == 0
+    os.mkdir("mine/below")
+    assert mount("data", "mine/below", None, 0x5000) == 0
+    os.close(held)
+    os.rename("data", "other")
+    found += [umount("mine", 2), umount("other/in/keep it", 2), umount("other/in/keep it")]
+    os.chdir("/")
+    found += [umount(f"{place}/mine/below/in/keep it")]
+elif how == "pivoted":
+    os.makedirs("new/old")
+    assert mount("none", "new", "tmpfs") == 0
+    os.mkdir("new/old")
+    assert libc.syscall(int(NUMBER), b"new", b"new/old") == 0
+    os.chdir("/")
+    os.close(held)
+    found += [umount(f"/old{place}/data/in/keep it", 2), umount("/old", 2)]
+else:
+    os.close(held)
+    os.rename("data", "other")
+    if how == "replaced":
+        os.makedirs("data/in/keep it")
+        assert mount("none", "data/in/keep it", "tmpfs") == 0
+        assert mount("none", "mine/keep it", "tmpfs") == 0
+        found += [umount("data/in/keep it"), umount("mine/keep it")]
+    found += [umount("other/in/keep it"), umount("other/in/keep it", 2)]
+say(found)
+""".replace("NUMBER", str(_NUMBER))
+    )
+    with handled(f'umount2: {{ emulate-umount = ["{place}/data/in/keep it"] }}') as (
+        supervisor,
+        notes,
+    ):
+        found = attempt(supervisor, code, place, how)
+        assert notes.faults == []
+    assert (
+        found
+        == {
+            "renamed": ["EPERM", "EPERM"],
+            "replaced": ["EPERM", 0, "EPERM", "EPERM"],
+            "covered": ["EPERM", "EPERM", 0],
+            "above": ["EPERM", "EPERM", "EPERM", "EPERM"],
+            "pivoted": ["EPERM", "EPERM"],
+        }[how]
+    )

@@ -5,6 +5,11 @@ swapped after it was looked at. So the path is looked up as the caller, and what
 the mount that it leads to. What is protected is named by paths from the root of the mount
 namespace, wherever the caller's own root is.
 
+Who may write there can rename a directory above what is protected, or mount something over it, and
+put another mount in its place. A mount point itself keeps its name as long as something is mounted
+there. So of the mounts whose place has the same last name, those that are older than what is found
+at the path, or all if nothing is mounted there any more, stay too.
+
 The kernel lets who may mount unmount everything in its namespace that it could see made. That right
 is asked for here, and then the supervisor does it. What was unmounted cannot be mounted again for a
 caller that has gone meanwhile.
@@ -14,14 +19,22 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from unotify.abi.constants import UmountFlags
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
 from unotify.handlers.answers import find_there, name_of, passing_errors
-from unotify.kernel.attaching import mount_id, mounts_on_the_way, pivot, unmount, unmount_name
+from unotify.kernel.attaching import (
+    Attached,
+    mount_id,
+    mounts_of,
+    mounts_on_the_way,
+    pivot,
+    unmount,
+    unmount_name,
+)
 from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor.addons import verb
 
@@ -41,7 +54,8 @@ def emulate_umount(call: Call, *, protected: Iterable[str] = ()) -> Reply:
     Args:
         call: The call.
         protected: Paths from the root of the caller's mount namespace: what is mounted there
-            stays, and so does what is above it if all that is below would go too (MNT_DETACH).
+            stays, and so does what is above it if all that is below would go too (MNT_DETACH). A
+            path should have no links in it. What it was mounted on may be renamed; see above.
 
     Raises:
         TargetError: As umount2(2); EPERM for what is protected.
@@ -75,11 +89,35 @@ def emulate_umount(call: Call, *, protected: Iterable[str] = ()) -> Reply:
 
 
 def _is_protected(namespace: int, mount: int, protected: Iterable[str], *, tree: bool) -> bool:
-    for path in protected:
-        found = mounts_on_the_way(namespace, os.fsencode(path))
+    paths = [os.fsencode(path) for path in protected]
+    table = mounts_of(namespace) if paths else []
+    above = {known.id: known.above for known in table}
+    for path in paths:
+        found = mounts_on_the_way(namespace, path)
         if mount in (found if tree else found[:1]):
             return True
+        for hidden in _perhaps(table, path, found[0] if found else -1):
+            if mount in (_upwards(hidden, above) if tree else [hidden]):
+                return True
     return False
+
+
+def _perhaps(table: list[Attached], path: bytes, there: int) -> Iterator[int]:
+    """Mounts that may be what was at *path* before somebody put what is *there* in their place."""
+    last = path.rstrip(b"/").rpartition(b"/")[2]
+    for known in table:  # the oldest first
+        if last and known.path.rpartition(b"/")[2] == last:
+            if known.id == there:
+                return
+            yield known.id
+
+
+def _upwards(mount: int, above: Mapping[int, int]) -> list[int]:
+    found: list[int] = []
+    while mount in above and mount not in found:
+        found.append(mount)
+        mount = above[mount]
+    return found
 
 
 def emulate_pivot_root(call: Call) -> Reply:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from unotify.errors import KernelError
 from unotify.kernel._libc import check, syscall
@@ -27,11 +28,13 @@ from unotify.kernel.mounting import Mount, clone
 from unotify.kernel.walking import IN_ROOT, NO_MAGICLINKS, openat2
 
 __all__ = [
+    "Attached",
     "attach",
     "change",
     "copy",
     "inside",
     "mount_id",
+    "mounts_of",
     "mounts_on_the_way",
     "pivot",
     "unmount",
@@ -273,6 +276,55 @@ def mounts_on_the_way(namespace: int, path: bytes) -> list[int]:
             close(root)
 
     return inside(namespace, run)
+
+
+class Attached(NamedTuple):
+    """A mount, as ``mountinfo`` tells of it.
+
+    Attributes:
+        id: Its id.
+        above: The id of the mount that it is attached to.
+        path: Where that is, from the root of the mount namespace; renames show.
+    """
+
+    id: int
+    above: int
+    path: bytes
+
+
+_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
+
+
+def mounts_of(namespace: int) -> list[Attached]:
+    """All mounts of a mount namespace, the oldest first (proc_pid_mountinfo(5)).
+
+    Args:
+        namespace: A descriptor of the namespace.
+
+    Raises:
+        KernelError: As `inside`.
+    """
+    # It tells of the namespace of who opens it, which may have no procfs.
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    openat, name = number("openat"), b"thread-self/mountinfo"
+
+    def run() -> bytes:
+        table = check(syscall(openat, proc, name, os.O_RDONLY | os.O_CLOEXEC, 0), "open(2)")
+        try:
+            return b"".join(iter(lambda: os.read(table, 1 << 16), b""))
+        finally:
+            os.close(table)
+
+    try:
+        lines = inside(namespace, run).splitlines()
+    finally:
+        os.close(proc)
+    found = []
+    for line in lines:
+        words = line.split(b" ", 5)
+        path = _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), words[4])
+        found.append(Attached(int(words[0]), int(words[1]), path))
+    return found
 
 
 def pivot(namespace: int, root: int, new_root: int, put_old: int) -> None:
