@@ -192,6 +192,36 @@ say([inner, mount(device, f"{place}/mnt", "ext4"), mount(device, f"{place}/none"
         assert attempt(supervisor, code, place, device)[1:] == [0, "ENOENT"]
 
 
+def test_the_mounts_of_somebody_else(place: Path) -> None:
+    """Root of a user namespace may mount nothing in a mount namespace that is not its own."""
+    code = """
+place = sys.argv[1]
+assert libc.unshare(0x20000) == 0
+assert libc.mount(None, b"/", None, ctypes.c_ulong(0x44000), None) == 0
+os.mkdir(f"{place}/dev")
+assert mount("none", f"{place}/dev", "tmpfs", 4) == 0
+os.chown(f"{place}/dev", 100000, 100000)
+contain(0x30000000)
+before = mounts(place)
+found = [mount("none", f"{place}/mnt", "tmpfs"), umount(f"{place}/dev")]
+found += [tried(os.mknod, f"{place}/dev/null", 0o20666, os.makedev(1, 3))]
+inside = [mounts(place) == before]
+if not (child := os.fork()):
+    assert libc.unshare(0x20000) == 0
+    os._exit(mount("none", f"{place}/mnt", "tmpfs") != 0)
+say([found, inside, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])])
+"""
+    rules = (
+        'mount: { emulate-mount = { file-systems = ["tmpfs"], others = "refuse" } }',
+        'umount2: "emulate-umount"',
+        'mknodat mknod: "emulate-mknod"',
+    )
+    with handled(*rules) as (supervisor, notes):
+        found = attempt(supervisor, code, place)
+        assert notes.faults == []
+    assert found == [["EPERM", "EPERM", "EPERM"], [True], 0]
+
+
 def test_tmpfs_has_a_limit(place: Path) -> None:
     """A root without capabilities gets a tmpfs no larger than the policy says."""
     code = (

@@ -193,8 +193,11 @@ def _make(call: Call, act: Act, place: Held) -> Reply | None:
 def _mount(call: Call, act: Act, place: Held) -> Reply:
     """Make an empty file, and attach a node to it."""
     caller = call.caller
-    if not can_mount() and caller.around.shares("user"):
+    alike = caller.around.shares("user")
+    if not can_mount() and alike:
         return Fail(errno.EPERM)
+    if not (alike or caller.around.owns_mounts()):
+        return Fail(errno.EPERM)  # in somebody else's mount namespace it may mount nothing
     rights = caller.credentials
     mode, device = call.register("mode"), call.register("dev")
     values = {"flags": _NEW, "mode": mode & 0o777}

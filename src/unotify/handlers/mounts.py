@@ -123,8 +123,11 @@ def not_ours(caller: Any, others: str) -> Reply:
 
 
 def may_mount(caller: Any, *, capable: bool) -> bool:
-    """Whether the caller may mount at all."""
-    return not capable or bool(caller.around.may(Capability.CAP_SYS_ADMIN))
+    """Whether the caller may mount at all, and in the mount namespace that it is in."""
+    around = caller.around
+    if capable and not around.may(Capability.CAP_SYS_ADMIN):
+        return False
+    return bool(around.shares("user") or around.owns_mounts())
 
 
 def _flags(call: Call) -> int:

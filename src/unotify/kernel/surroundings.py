@@ -102,6 +102,18 @@ class Surroundings:
         """
         if not self._thread.rights().effective >> Capability.CAP_SYS_ADMIN & 1:
             return False
+        return self.owns_mounts()
+
+    def owns_mounts(self) -> bool:
+        """Whether its mount namespace belongs to its user namespace, or to one inside of that.
+
+        A process may have a user namespace of its own and be in a mount namespace of somebody
+        else, even the host's: then it may mount nothing there, whatever it has in its own.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            KernelError: We may not look at its namespaces.
+        """
         theirs = self._namespace("user")
         owner = self._namespace("mnt")
         try:
