@@ -174,3 +174,29 @@ def test_without_a_container_the_caller_s_own_right_counts(place: Path) -> None:
         python(supervisor, code.replace("sys.argv[1]", repr(str(place / "f"))))
     assert os.getxattr(place / "f", "trusted.mine.x") == b"y"
     assert notes.faults == []
+
+
+def test_files_of_others_are_not_the_container_s(place: Path) -> None:
+    """Nothing is set on what belongs to somebody outside, though it is on a mount of its own."""
+    for name, uid, gid in (("host", 0, 0), ("user", 0, 100_000), ("group", 100_000, 0)):
+        (place / name).mkdir()
+        os.chown(place / name, uid, gid)
+        (place / name).chmod(0o777)
+        os.setxattr(place / name, "trusted.mine.there", b"y")
+    code = (
+        _CODE
+        + """
+found = []
+for name in ("host", "user", "group", "d"):
+    fd = os.open(name, os.O_RDONLY)
+    found.append([tried(os.setxattr, what, "trusted.mine.a", b"1") for what in (name, fd)])
+    found[-1].append(tried(os.removexattr, name, "trusted.mine.there"))
+    found[-1].append(got(name, "trusted.mine.there"))
+say(found)
+"""
+    )
+    with handled(RULE) as (supervisor, notes):
+        found = attempt(supervisor, code, place)
+        assert notes.faults == []
+    assert found == [*[["EPERM", "EPERM", "EPERM", "ENODATA"]] * 3, [0, 0, "ENODATA", "ENODATA"]]
+    assert os.listxattr(place / "host") == ["trusted.mine.there"]

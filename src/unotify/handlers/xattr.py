@@ -1,9 +1,10 @@
 """Extended attributes that only the host's root may have: ``trusted.*``, by a list of names.
 
 Theory of operation. The kernel gives ``trusted.*`` to whoever has CAP_SYS_ADMIN in the *initial*
-user namespace. Here it is asked for in the caller's container, the name has to be on a list, and
-the file on a mount of the caller's; then the call is done on what the path was found to name, as
-the caller but with that capability lent for it. All other attributes are left to the
+user namespace, and asks for nothing else. Here it is asked for in the caller's container, the name
+has to be on a list, and the file on a mount of the caller's and somebody's of its user namespace:
+root of a container has no rights over the files of others. Then the call is done on what the path
+was found to name, as the caller but with that capability lent for it. All else is left to the
 kernel: the call is performed with the caller's own rights, so none is let in by accident.
 """
 
@@ -55,12 +56,13 @@ def emulate_xattr(call: Call, *, names: Iterable[str] = OVERLAY) -> Reply:
         held = caller.find("path", act.spots["path"])
         if held.name:
             return Fail(errno.ENOENT)
-        _require_own(caller, held.fd)
+        own = _is_own(caller, held.fd)
     else:
         caller.fd_kind(call.register("fd"))  # from now on it is that one, or none
         with taken(call, "fd") as fd:
-            _require_own(caller, fd)
-    return _reply(caller, act, caller.act(_lent(act), pinned=["path"]))
+            own = _is_own(caller, fd)
+    done = caller.act(_lent(act) if own else act, pinned=["path"])
+    return _reply(caller, act, done)
 
 
 def _lent(act: Act) -> Act:
@@ -86,12 +88,28 @@ def _is_listed(name: bytes, act: Act, names: Iterable[str]) -> bool:
     return False
 
 
-def _require_own(caller: Any, fd: int) -> None:
+def _is_own(caller: Any, fd: int) -> bool:
+    """Whether its owner and group exist in the caller's user namespace.
+
+    Raises:
+        Refused: EPERM: it is no file or directory, or on none of the caller's mounts.
+    """
     found = os.fstat(fd)
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise Refused("neither a file nor a directory", errno=errno.EPERM)
-    if not caller.around.has_mount(fd):
+    around = caller.around
+    if not around.has_mount(fd):
         raise Refused("a file of somebody else's mounts", errno=errno.EPERM)
+    ids = {"uid": found.st_uid, "gid": found.st_gid}
+    return all(_has(around.id_map(kind), number) for kind, number in ids.items())
+
+
+def _has(table: bytes, number: int) -> bool:
+    for line in table.splitlines():
+        _, outer, count = map(int, line.split())
+        if outer <= number < outer + count:
+            return True
+    return False
 
 
 @verb("emulate-xattr")
