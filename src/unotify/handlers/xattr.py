@@ -61,8 +61,8 @@ def emulate_xattr(call: Call, *, names: Iterable[str] = OVERLAY) -> Reply:
         caller.fd_kind(call.register("fd"))  # from now on it is that one, or none
         with taken(call, "fd") as fd:
             own = _is_own(caller, fd)
-    done = caller.act(_lent(act) if own else act, pinned=["path"])
-    return _reply(caller, act, done)
+    wanted = _lent(act) if own else act
+    return _reply(caller, act, caller.act(wanted, pinned=["path"]))
 
 
 def _lent(act: Act) -> Act:
