@@ -111,7 +111,8 @@ def mount(source: str, target: str, flags: int) -> None:
 # ---- The program -----------------------------------------------------------------------
 
 PROGRAM = r"""
-say() { printf '\n\033[1m%s\033[0m\n' "$1"; }
+if test -t 1; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); fi
+say() { printf '\n%s\n' "$bold$1$plain"; }
 say "1. a disk"
 mount -t ext4 /dev/vda "$SCRATCH/disk"
 say "2. a directory of mine, bound to another place"

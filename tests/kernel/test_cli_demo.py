@@ -48,6 +48,7 @@ def check(done: subprocess.CompletedProcess[str]) -> None:
     assert "seen there: hello" in told
     assert "finit_module: Operation not permitted" in told
     assert "The answer is 42." in told
+    assert "\x1b" not in told  # no terminal is there
     assert "they see: hello hello" in told
     rows = table(told)
     assert all(row[3].isdigit() and int(row[3]) > 0 for row in rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -71,6 +73,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 def test_commands_that_cannot_run(tmp_path: Path) -> None:
     """127 for a command that is missing, 126 for one that cannot be run, as in a shell."""
+    assert complaint("run", "", code=Exit.NOT_FOUND).startswith("no such command: ''\n")
     said = complaint("run", "no-such-command", code=Exit.NOT_FOUND)
     assert said.startswith("no such command: no-such-command\n")
     missing = str(tmp_path / "missing")
@@ -95,8 +98,90 @@ def test_commands_that_cannot_run(tmp_path: Path) -> None:
 def test_log_that_cannot_be_written(tmp_path: Path) -> None:
     """A log in a directory that is not there: told before anything runs."""
     log = str(tmp_path / "no" / "log")
-    said = complaint("run", "--log", log, "echo", "x", code=Exit.USAGE)
+    file = handlers(tmp_path, "@unotify.on('getppid')\ndef a(call): ...")
+    said = complaint("run", "--handlers", file, "--log", log, "echo", "x", code=Exit.USAGE)
     assert said == f"cannot write log {log}: No such file or directory\n"
+
+
+def test_log_of_nothing(tmp_path: Path) -> None:
+    """A log where nobody decides anything would be empty, and look like an answer."""
+    log = tmp_path / "log"
+    said = complaint("run", "--log", str(log), "echo", "x", code=Exit.USAGE)
+    assert said.startswith("--log is about calls that a policy or handlers decide, and there are ")
+    assert not log.exists()
+
+
+@pytest.mark.parametrize("args", [["calls"], ["calls", "read"], ["schema"], ["--help"], ["doctor"]])
+def test_output_that_cannot_be_written(args: list[str]) -> None:
+    """A full disk under standard output is told as such, and is no bug; exit code 2."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "unotify.cli", *args],
+            env={**ENVIRON, "PYTHONPATH": SOURCES},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == Exit.USAGE
+    reason = os.strerror(errno.ENOSPC)
+    assert done.stderr == f"unotify: error: cannot write the output: {reason}\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(0, Exit.POLICY), (1, 0), (2, Exit.POLICY)])
+def test_closed_standard_streams(number: int, code: int, tmp_path: Path) -> None:
+    """A standard stream that is closed is like /dev/null: nothing fails for it, or is mixed up."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('version = 1\ndefault = "allow"\n')
+    file = {0: "-", 1: str(policy), 2: "-"}[number]
+    line = f'exec "$0" -m unotify.cli compile --format raw "$1" {number}>&-'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable, file],
+        env={**ENVIRON, "PYTHONPATH": SOURCES},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = "unotify: error: standard input is empty" if number == 0 else ""
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.partition("\n")[0] == said
+
+
+def test_command_finds_closed_what_was_closed() -> None:
+    """What unotify puts in the place of a closed stream is not for the command that it runs."""
+    line = 'exec "$0" -m unotify.cli run -- "$0" -c "import os; os.fstat(0)" <&-'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable],
+        env={**ENVIRON, "PYTHONPATH": SOURCES},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert os.strerror(errno.EBADF) in done.stderr
+
+
+def test_commands_that_are_nearly_there() -> None:
+    """A command that is misspelled is guessed."""
+    said = complaint("rnu", code=Exit.USAGE)
+    assert said == "there is no command 'rnu'; did you mean run?\nsee unotify --help\n"
+
+
+def test_sandbox_that_forbids_seccomp(tmp_path: Path) -> None:
+    """Where a sandbox forbids seccomp(2) the hint is about that, not about the kernel's version."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        'version = 1\ndefault = "allow"\n[[rule]]\ncalls = ["seccomp"]\ndo = { fail = "EPERM" }\n'
+    )
+    environ = {**ENVIRON, "PYTHONPATH": SOURCES}
+    ours = [sys.executable, "-m", "unotify.cli", "run"]
+    line = [*ours, "--policy", str(policy), "--", *ours, "--", "true"]
+    done = subprocess.run(line, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == Exit.KERNEL
+    assert done.stderr.splitlines()[-1] == (
+        "unotify: hint: a sandbox around us forbids it: allow seccomp(2) in its profile"
+    )
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,15 @@ def test_log_on_standard_error(tmp_path: Path) -> None:
     done = cli("run", "--handlers", file, "--log", "-", sys.executable, "-c", code)
     (line,) = done.stderr.splitlines()
     assert '"call": "getppid"' in line
-    assert cli("run", "--log", "-", "true").stderr == ""
+    assert cli("run", "--handlers", file, "--log", "-", "true").stderr == ""
+
+
+def test_log_is_for_its_owner(tmp_path: Path) -> None:
+    """A new log is readable by its owner only: it has the environments of what was executed."""
+    file = handlers(tmp_path, "@unotify.on('getppid')\ndef a(call):\n    return Return(7)")
+    log = tmp_path / "log"
+    assert cli("run", "--handlers", file, "--log", str(log), "true").returncode == 0
+    assert log.stat().st_mode & 0o777 == 0o600
 
 
 def test_full_disk(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from unotify import __version__
-from unotify.cli.failures import guarded
+from unotify.cli.failures import guarded, stand_in
 
 __all__ = ["COMMANDS", "main"]
 
@@ -54,6 +54,17 @@ class _Lazy(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            from unotify.abi.hints import nearest
+
+            near = nearest(name, COMMANDS)
+            ctx.fail(f"there is no command '{name}'" + (f"; {near}" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # Without loading any of them.
         with formatter.section("Commands"):
@@ -76,5 +87,6 @@ def cli(ctx: click.Context, /, **options: Any) -> None:
 def main() -> None:
     """The ``unotify`` command."""
     # Ours come before the name of the command; what follows may be the target's.
+    stand_in()
     ours = takewhile(lambda argument: argument.startswith("-"), sys.argv[1:])
     sys.exit(guarded(cli, debug="--debug" in ours))

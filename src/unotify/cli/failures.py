@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -9,12 +10,16 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Final
 
 import click
 
 from unotify.errors import Error, InvalidPolicy, KernelError, PolicyError, ProtocolError
 
-__all__ = ["CommandError", "Exit", "code_of", "complain", "guarded", "located", "typed"]
+__all__ = ["CommandError", "Exit", "code_of", "complain", "guarded", "located", "stand_in", "typed"]
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why what was opened cannot be written, which is nobody's bug."""
 
 
 class Exit(IntEnum):
@@ -89,10 +94,22 @@ def located(error: Error) -> tuple[str, str | None]:
     return told, error.hint
 
 
+def stand_in() -> None:
+    """Put /dev/null in the place of standard streams that are closed.
+
+    The next file that is opened would get the number of one, and what is meant for it. A program
+    that is run does not inherit these: it finds closed what was closed.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - stays open
+
+
 def guarded(command: click.Command, *, debug: bool) -> int:
     """Run *command* on the command line's arguments and return the exit code."""
     try:
         result = command.main(prog_name="unotify", standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is told here, not by the interpreter's end
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -112,7 +129,7 @@ def guarded(command: click.Command, *, debug: bool) -> int:
         return Exit.USAGE
     except BrokenPipeError:
         # Whoever read our output has seen enough; do not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except Error as error:
         if debug:
@@ -122,8 +139,16 @@ def guarded(command: click.Command, *, debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            _drop_output()
+            complain(f"cannot write the output: {error.strerror}")
+            return Exit.USAGE
         complain(
             f"internal error: {type(error).__name__}: {error}",
             "this is a bug in unotify; 'unotify --debug ...' shows where",
         )
         return Exit.INTERNAL
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

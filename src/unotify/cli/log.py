@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Self, TextIO
 
 from unotify.cli.failures import CommandError, Exit, complain
@@ -33,7 +33,10 @@ class CallLog(CallTelling):
         self._file: TextIO = sys.stderr
         if file != "-":
             try:
-                self._file = Path(file).open("w", encoding="utf-8")  # noqa: SIM115 - closed on exit
+                # For nobody else: of what was executed it has the environment, secrets and all.
+                self._file = open(  # noqa: SIM115 - closed on exit
+                    file, "w", encoding="utf-8", opener=lambda path, how: os.open(path, how, 0o600)
+                )
             except OSError as error:
                 message = f"cannot write log {file}: {error.strerror}"
                 raise CommandError(message, Exit.USAGE) from None

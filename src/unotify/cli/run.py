@@ -53,7 +53,10 @@ __all__ = ["add_handlers", "command", "load_handlers", "start"]
     help="Tell what the policy would do, and let every call go on. It protects nothing.",
 )
 @click.option(
-    "--log", "log", metavar="FILE.jsonl", help="Write one JSON object per call; - is stderr."
+    "--log",
+    "log",
+    metavar="FILE.jsonl",
+    help="Write one JSON object per call that is not decided in the kernel; - is stderr.",
 )
 @click.option(
     "--weights",
@@ -92,6 +95,12 @@ def command(
     import logging
 
     logging.basicConfig(format="unotify: %(message)s", level=logging.CRITICAL if quiet else None)
+    if log is not None and not (policies or files or fake_root is not None):
+        raise CommandError(
+            "--log is about calls that a policy or handlers decide, and there are none",
+            Exit.USAGE,
+            hint="give --policy FILE or --handlers FILE.py; rules with log = true log what goes on",
+        )
     supervisor = _supervisor(policies, dry_run=dry_run, weights=weights)
     with ExitStack() as stack:
         for file in files:
@@ -189,9 +198,9 @@ def _not_run(name: str, error: OSError | ValueError) -> CommandError:
             Exit.NOT_EXECUTABLE,
             hint="look at its first line, and whether it is a link to nowhere",
         )
-    if number in (errno.ENOENT, errno.ENOTDIR):
+    if not name or number in (errno.ENOENT, errno.ENOTDIR):
         return CommandError(
-            f"no such command: {name}",
+            f"no such command: {name or repr(name)}",
             Exit.NOT_FOUND,
             hint=None if "/" in name else "is it spelled right, and in a directory of PATH?",
         )

@@ -70,10 +70,13 @@ def notif_sizes() -> NotifSizes:
         KernelProtocolError: Structs that are smaller than ours.
     """
     raw = ctypes.create_string_buffer(6)
+    result = syscall(SYS_SECCOMP, Operation.GET_NOTIF_SIZES, 0, raw)
     check(
-        syscall(SYS_SECCOMP, Operation.GET_NOTIF_SIZES, 0, raw),
+        result,
         "seccomp(SECCOMP_GET_NOTIF_SIZES)",
-        hint="user notification needs Linux 5.0 or newer with CONFIG_SECCOMP_FILTER",
+        hint="a sandbox around us forbids it: allow seccomp(2) in its profile"
+        if result in (-errno.EPERM, -errno.EACCES)
+        else "user notification needs Linux 5.0 or newer with CONFIG_SECCOMP_FILTER",
     )
     return check_sizes(NotifSizes.unpack(raw.raw))
 
