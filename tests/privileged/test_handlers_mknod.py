@@ -21,7 +21,9 @@ from tests.privileged.handlers_support import (
     start,
 )
 from unotify import Reply, Supervisor, handlers
+from unotify.abi.types import NotificationId
 from unotify.calls.lookups import spot_of
+from unotify.kernel.listener import LinuxListener
 
 RULE = 'mknod mknodat: { emulate-mknod = ["c:1:3", "c:1:5", "b:7:0-3"] }'
 _NODES = """
@@ -173,6 +175,33 @@ def test_where_nodes_are_of_no_use(place: Path, flags: int) -> None:
     assert os.listdir(place) == []
 
 
+def test_a_mount_that_gets_nodev_later(place: Path) -> None:
+    """That nodes worked there once says nothing of a mount that is of no use by now."""
+    code = (
+        _NODES
+        + """
+assert libc.unshare(0x20000) == 0 and mount("none", "/", None, 0x44000) == 0
+assert mount("none", sys.argv[1], "tmpfs") == 0
+os.chdir(sys.argv[1])
+def made(name):
+    done = tried(os.mknod, name, char, null)
+    return done, os.write(os.open(name, os.O_WRONLY), b"gone"), f"/{name}" in [
+        found[0] for found in mounts(sys.argv[1])]
+found = [made("one"), made("two")]
+assert mount("none", ".", None, 0x1024) == 0  # MS_REMOUNT | MS_BIND | MS_NODEV
+found += [tried(os.open, "one", os.O_WRONLY), made("three")]
+assert mount("none", ".", None, 0x1020) == 0
+found.append(made("four"))
+say(found)
+"""
+    )
+    with handled(RULE) as (supervisor, notes):
+        found = attempt(supervisor, code, place)
+    plain, mounted = [0, 4, False], [0, 4, True]
+    assert found == [plain, plain, "EACCES", mounted, plain]
+    assert notes.faults == []
+
+
 def test_on_an_overlay_of_the_namespace(place: Path) -> None:
     """It acts as who mounted it, who cannot make devices: a mount there, too."""
     code = (
@@ -197,6 +226,24 @@ say([tried(os.mknod, "merged/null", char, null),
 def _at_each(supervisor: Supervisor, act: Any) -> None:
     """Let *act* answer each mknod."""
     supervisor.on("mknod", "mknodat")(act)
+
+
+def test_asked_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the caller still waits is asked for all looks together, before the node is made."""
+    found: list[list[str]] = []
+    is_valid = LinuxListener.is_valid
+
+    def asked(listener: LinuxListener, id: NotificationId) -> bool:
+        found.append(os.listdir(place))
+        return is_valid(listener, id)
+
+    monkeypatch.setattr(LinuxListener, "is_valid", asked)
+    code = _NODES + "os.chdir(sys.argv[1])\nsay(tried(os.mknod, 'null', char, null))\n"
+    with Supervisor() as supervisor:
+        _at_each(supervisor, handlers.emulate_mknod)
+        assert attempt(supervisor, code, place) == 0
+    assert found == [[]]
+    assert os.listdir(place) == ["null"]
 
 
 @pytest.mark.parametrize("tmpfs", [False, True], ids=["made", "mounted"])

@@ -108,6 +108,18 @@ say([tried(os.truncate, sys.argv[1], 4097), tried(os.ftruncate, fd, 1 << 40),
     assert file.stat().st_size == 4096
 
 
+def test_of_whoever_has_our_ids_only_capabilities_are_taken_on() -> None:
+    """They are there for the act, with what is lent for it, and gone afterwards."""
+    ours, mknod, dac = mine(), 1 << 27, 1 << 1
+    theirs = replace(ours, effective=mknod | 1 << 40, umask=0)
+    with taken_on(theirs, ours, more=dac):
+        assert mine() == replace(ours, effective=(mknod | 1 << 40 | dac) & ours.permitted)
+    assert mine() == ours
+    with pytest.raises(RuntimeError, match="in there"), taken_on(theirs, ours):
+        raise RuntimeError("in there")
+    assert mine() == ours
+
+
 def test_who_has_the_user_id_that_was_taken_on_cannot_touch_the_thread() -> None:
     """Neither signals nor scheduling: what is not taken on keeps the target from it."""
     theirs = replace(mine(), uid=NOBODY, gid=NOBODY, fsuid=NOBODY, fsgid=NOBODY, effective=0)

@@ -335,6 +335,13 @@ def _plan_open(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
 _OPEN_FLAGS: Final = 0o37777703
 
 
+def _plan_name(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
+    values: dict[str, int | bytes | None] = {"mode": call.register("mode")}
+    if name == "mknodat":
+        values["dev"] = call.register("dev")
+    return Act(name, call.call_name, values, {"path": _spot(call, "path", replaced)})
+
+
 def _plan_xattr(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     if not call.call_name.endswith("xattrat"):
         return _plan(call, name, replaced)
@@ -399,6 +406,8 @@ def _plan_send(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
 _PLANNERS: Final[Mapping[str, Callable[[Call, str, Mapping[str, Any]], Act]]] = MappingProxyType(
     {
         "openat": _plan_open,
+        "mkdirat": _plan_name,
+        "mknodat": _plan_name,
         "setxattr": _plan_xattr,
         "getxattr": _plan_xattr,
         "listxattr": _plan_xattr,

@@ -28,6 +28,9 @@ _NAMES: Final = frozenset(
 )
 """Calls that make, remove or move a *name*: what it stands for is never looked at."""
 
+_MAKES: Final = frozenset({"mkdir", "mkdirat", "mknod", "mknodat"})
+"""Those of them that have no flags."""
+
 _NEVER: Final = frozenset(
     [
         *("lstat", "lstat64", "oldlstat", "lchown", "lchown32", "readlink", "readlinkat"),
@@ -137,6 +140,8 @@ def spot_of(call: Call, argument: str) -> Spot:
         follow, empty = not flags & _AT_SYMLINK_NOFOLLOW, bool(flags & _AT_EMPTY_PATH)
         return Spot(path, call.register(spec.at), follow, empty=empty)
     dirfd = AT_FDCWD if spec.at is None else call.register(spec.at)
+    if path is not None and call.call_name in _MAKES:
+        return Spot(path, dirfd, follow=False, parent=True)
     if path is not None and call.call_name in _OPENS:
         nofollow, new = _open_bits(call.arch)
         given = call.register("flags")

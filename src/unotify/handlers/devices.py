@@ -25,12 +25,12 @@ from typing import Any, Final
 from unotify.abi.capabilities import Capability
 from unotify.calls import Call
 from unotify.calls.acts import Act, plan
-from unotify.calls.lookups import Spot, spot_of
+from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, PolicyError
 from unotify.handlers.answers import find, passing_errors
 from unotify.kernel.attaching import attach, mount_id, unmount_name
 from unotify.kernel.interface import Held
-from unotify.kernel.nodes import can_mount, is_usable, node_mount, remove
+from unotify.kernel.nodes import Node, can_mount, is_usable, node_mount, remove
 from unotify.kernel.rights import CAP_DAC_OVERRIDE
 from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor.addons import verb
@@ -133,21 +133,21 @@ def emulate_mknod(call: Call, *, devices: Iterable[str] = COMMON) -> Reply | Non
     if kind not in (stat.S_IFCHR, stat.S_IFBLK) or (kind == stat.S_IFCHR and device == 0):
         return None
     caller = call.caller
-    act = plan(call)
-    allowed = devices_of(tuple(devices)).has(kind, device) and caller.around.may(
-        Capability.CAP_MKNOD
-    )
-    place = find(caller, "path", spot_of(call, "path"), allowed=allowed)
-    if not place.name:
-        return Fail(errno.EEXIST)
-    if not allowed:
-        return Fail(errno.EEXIST if _exists(place) else errno.EPERM)
-    with passing_errors():
-        if not os.fstatvfs(place.fd).f_flag & _ST_NODEV:
-            made = _make(call, act, place)
-            if made is not None:
-                return made
-        return _mount(call, act, place)
+    with caller.at_one_moment():
+        act, around = plan(call), caller.around
+        listed = devices_of(tuple(devices)).has(kind, device)
+        allowed = listed and around.may(Capability.CAP_MKNOD)
+        place = find(caller, "path", act.spots["path"], allowed=allowed)
+        if not place.name:
+            return Fail(errno.EEXIST)
+        if not allowed:
+            return Fail(errno.EEXIST if _exists(place) else errno.EPERM)
+        with passing_errors():
+            if not os.fstatvfs(place.fd).f_flag & _ST_NODEV:
+                made = _make(call, act, place, around)
+                if made is not None:
+                    return made
+            return _mount(call, act, place)
 
 
 _ST_NODEV: Final = 4
@@ -163,12 +163,13 @@ def _exists(place: Held) -> bool:
     return True
 
 
-def _make(call: Call, act: Act, place: Held) -> Reply | None:
+def _make(call: Call, act: Act, place: Held, around: Any) -> Reply | None:
     """Make the node; ``None`` if it would be of no use there."""
     caller = call.caller
+    lent = 1 << Capability.CAP_MKNOD
     # What the caller may do in its user namespace nobody can do here, so it is asked there.
-    may = caller.may(place, os.W_OK | os.X_OK)
-    lent = 1 << Capability.CAP_MKNOD | (CAP_DAC_OVERRIDE if may else 0)
+    if not around.shares("user") and caller.may(place, os.W_OK | os.X_OK):
+        lent |= CAP_DAC_OVERRIDE
     rights = caller.credentials
     done = caller.act(replace(act, lent=lent), pinned=["path"])
     if done.value == -errno.EPERM:
@@ -177,15 +178,17 @@ def _make(call: Call, act: Act, place: Held) -> Reply | None:
         return Fail(-done.value)
     name = place.name.rstrip(b"/")
     try:
-        found = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
-        usable = is_usable(place.fd, name)
-    except (OSError, KernelError):
+        node = Node.found(place.fd, name)
+        usable = is_usable(place.fd, name, node)
+    except KernelError:
         return Return(0)  # another thread has taken it away already
     if not usable:
-        remove(place.fd, name, found, rights)
+        remove(place.fd, name, node.identity, rights)
         return None
     caller.afterwards(
-        lambda taken: None if taken else _undone(remove(place.fd, name, found, rights), name)
+        lambda taken: (
+            None if taken else _undone(remove(place.fd, name, node.identity, rights), name)
+        )
     )
     return Return(0)
 
@@ -208,10 +211,11 @@ def _mount(call: Call, act: Act, place: Held) -> Reply:
         return Fail(-done.value)
     file = done.fd
     found = os.fstat(file)
+    identity = found.st_dev, found.st_ino
     name = place.name.rstrip(b"/")
     caller.afterwards(lambda taken: os.close(file))
     caller.afterwards(
-        lambda taken: None if taken else _undone(remove(place.fd, name, found, rights), name)
+        lambda taken: None if taken else _undone(remove(place.fd, name, identity, rights), name)
     )
     permissions = stat.S_IMODE(found.st_mode)
     if not can_mount():

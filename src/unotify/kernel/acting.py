@@ -45,6 +45,7 @@ from unotify.kernel.rights import (
     CAP_SETGID,
     CAP_SETUID,
     Rights,
+    are_mine,
     mine,
     my_status,
     same_rights,
@@ -66,6 +67,7 @@ class Actor:
         self.interrupter = Interrupter()
         self._apart = _Apart()
         self._abroad = Abroad()
+        self._known: Rights | None = None
 
     @cached_property
     def _home(self) -> str:
@@ -75,6 +77,13 @@ class Actor:
     def _own(self) -> bytes:
         # Rights are only ever lost: if some were meanwhile, we act with less than we think.
         return my_status()
+
+    def _mine(self) -> Rights:
+        """This thread's rights; read again if they are others than were known."""
+        known = self._known
+        if known is None or not are_mine(known):
+            known = self._known = mine()
+        return known
 
     @cached_property
     def _privileged(self) -> bool:
@@ -154,7 +163,7 @@ class Actor:
         if self._privileged:
             theirs = self._others(thread)
             if theirs is not None:
-                ours = mine()
+                ours = self._mine()
                 place.prepare(spot)
                 before, place.fsuid = place.fsuid, theirs.fsuid
                 try:
@@ -190,7 +199,7 @@ class Actor:
             theirs = self._others(thread)
             if act.real_ids or act.messages:
                 theirs = theirs or thread.rights()
-                sender = _sender(act, thread, fds.get("fd", -1), theirs, mine())
+                sender = _sender(act, thread, fds.get("fd", -1), theirs, self._mine())
                 if act.real_ids:
                     theirs = theirs.of_real_ids()
         if act.real_ids:
@@ -209,7 +218,7 @@ class Actor:
                 if theirs is None:
                     return work(wait, own_cwd)
                 more = act.lent | (CHROOT if act.name == "bind" else 0)
-                with taken_on(theirs, mine(), more=SENDER if sender else more):
+                with taken_on(theirs, self._mine(), more=SENDER if sender else more):
                     return work(wait, own_cwd)
 
         if not act.as_supervisor:
@@ -217,14 +226,14 @@ class Actor:
             place.file_limit = thread.file_limit
         if theirs is not None:
             place.fsuid = theirs.fsuid
-            _prepare(place, act)
+            _prepare(place, act, pins)
         umask = self._umask(thread, act)
         if umask is None:
-            if act.spots:
+            if not act.spots.keys() <= pins.keys():
                 place.root  # noqa: B018 - opened, before the target is asked whether it waits
             thread.settle()
             return as_target()
-        _prepare(place, act)
+        _prepare(place, act, pins)
         thread.settle()
         return self._apart.run(umask, as_target)
 
@@ -280,9 +289,10 @@ def _is_unix(fd: int) -> bool:
         return False
 
 
-def _prepare(place: Place, act: Act) -> None:
-    for spot in act.spots.values():
-        place.prepare(spot)
+def _prepare(place: Place, act: Act, pins: Mapping[str, Pin]) -> None:
+    for argument, spot in act.spots.items():
+        if argument not in pins:
+            place.prepare(spot)
     if act.name in SOCKETS:
         place.root  # noqa: B018 - opened
         place.start(AT_FDCWD)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from struct import Struct
+from typing import Final, Self
 
 from unotify.errors import KernelError
-from unotify.kernel._libc import syscall
+from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import number
 from unotify.kernel.mounting import Mount, clone, open_context
 from unotify.kernel.rights import CAP_DAC_OVERRIDE, CAP_MKNOD, CAP_SYS_ADMIN, Rights, mine, taken_on
 
-__all__ = ["can_mount", "is_usable", "node_mount", "remove"]
+__all__ = ["Node", "can_mount", "is_usable", "node_mount", "remove"]
 
 _OTHERS: Final = (65534, 65533)
 _LOOK: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+_AT_SYMLINK_NOFOLLOW: Final = 0x100
+_AT_NO_AUTOMOUNT: Final = 0x800
+_BASIC: Final = 0x7FF
+_STATX_MNT_ID_UNIQUE: Final = 0x4000
+_STATX: Final = Struct("=I16xI8xQ96xIIQ")  # mask, uid, inode, major, minor, mount
 _NODE: Final = "node"
 _MOUNT_ATTR_NOSUID: Final = 0x2
 _MOUNT_ATTR_NOEXEC: Final = 0x8
@@ -29,22 +36,60 @@ def can_mount() -> bool:
     return mine().effective & wanted == wanted
 
 
-def is_usable(directory: int, name: bytes) -> bool:
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A file that was found, or made.
+
+    Attributes:
+        identity: Its device and its inode.
+        uid: Its owner.
+        mount: The mount that it was found in, by a number that no other ever has; 0 where the
+            kernel tells none (before Linux 6.8).
+    """
+
+    identity: tuple[int, int]
+    uid: int
+    mount: int
+
+    @classmethod
+    def found(cls, directory: int, name: bytes) -> Self:
+        """What *name* in *directory* is; links are not followed.
+
+        Raises:
+            KernelError: As statx(2).
+        """
+        buffer = ctypes.create_string_buffer(256)
+        flags, mask = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT, _BASIC | _STATX_MNT_ID_UNIQUE
+        check(syscall(number("statx"), directory, name, flags, mask, buffer), "statx(2)")
+        told, uid, inode, *device, mount = _STATX.unpack_from(buffer)
+        mount = mount if told & _STATX_MNT_ID_UNIQUE else 0
+        return cls((os.makedev(*device), inode), uid, mount)
+
+
+_usable: Final[dict[int, None]] = {}
+_MOST_MOUNTS: Final = 1024
+
+
+def is_usable(directory: int, name: bytes, node: Node) -> bool:
     """Whether the device node *name* in *directory* can be opened at all.
 
     It cannot be on a file system that was mounted in another user namespace, which nothing
     tells. So it is opened, in a way that fails before any driver hears of it: with O_NOATIME, by
     somebody who is neither its owner nor may act as if. ``EACCES`` comes first, and says that there
-    are no devices on that file system.
+    are no devices on that file system. Once one was found usable so are the others of its mount,
+    which stays on its file system; that it has got nodev meanwhile, statvfs(3) tells.
+
+    Args:
+        directory: A descriptor.
+        name: A name in it.
+        node: What it was found to be.
 
     Raises:
-        KernelError: EPERM: we cannot be somebody else; or it has gone.
+        KernelError: EPERM: we cannot be somebody else.
     """
-    try:
-        owner = os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid
-    except OSError as error:
-        raise KernelError(error.errno or errno.EIO, "newfstatat(2)") from error
-    other = next(uid for uid in _OTHERS if uid != owner)
+    if node.mount in _usable:
+        return True
+    other = next(uid for uid in _OTHERS if uid != node.uid)
     ours = mine()
     somebody = replace(
         ours,
@@ -59,6 +104,11 @@ def is_usable(directory: int, name: bytes) -> bool:
         fd = syscall(number("openat"), directory, name, _LOOK | os.O_NOATIME, 0)
     if fd >= 0:
         os.close(fd)
+    # EPERM is for whoever may not use O_NOATIME, and nothing else has come before it.
+    if fd == -errno.EPERM and node.mount:
+        if len(_usable) >= _MOST_MOUNTS:
+            _usable.clear()
+        _usable[node.mount] = None
     return fd != -errno.EACCES
 
 
@@ -114,13 +164,13 @@ def _host_node(kind: int, device: int) -> Mount:
         os.close(node)
 
 
-def remove(directory: int, name: bytes, found: os.stat_result, rights: Rights) -> bool:
-    """Unlink *name* in *directory* if it is still the file *found*, with no more than *rights*.
+def remove(directory: int, name: bytes, identity: tuple[int, int], rights: Rights) -> bool:
+    """Unlink *name* in *directory* if it is still the same file, with no more than *rights*.
 
     Args:
         directory: A descriptor.
         name: Perhaps with a slash at its end.
-        found: What it was.
+        identity: Its device and its inode.
         rights: Whose: others may have put something else there, which is theirs to remove.
 
     Returns:
@@ -129,7 +179,7 @@ def remove(directory: int, name: bytes, found: os.stat_result, rights: Rights) -
     with taken_on(replace(rights, effective=0), mine()):
         try:
             there = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if not os.path.samestat(there, found):
+            if (there.st_dev, there.st_ino) != identity:
                 return False
             os.unlink(name, dir_fd=directory)
         except OSError:

@@ -22,15 +22,14 @@ import errno
 import os
 import re
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Final
 
 from unotify.abi import tables
 from unotify.errors import KernelError
-from unotify.kernel._libc import NATIVE, check, syscall
+from unotify.kernel._libc import NATIVE, check, libc, syscall
 
 __all__ = [
     "CAP_DAC_OVERRIDE",
@@ -39,6 +38,7 @@ __all__ = [
     "CAP_SETUID",
     "CAP_SYS_ADMIN",
     "Rights",
+    "are_mine",
     "become",
     "limited",
     "mine",
@@ -50,6 +50,7 @@ __all__ = [
     "umask_of",
 ]
 
+_NO_NEW_PRIVS: Final = len("\nNoNewPrivs:\t0")
 _CAPS: Final = 2 * len("\nCapPrm:\t0123456789abcdef")
 _USUAL: Final = 8192
 _LONGEST: Final = 1 << 20
@@ -105,13 +106,26 @@ class Rights:
     @classmethod
     def parse(cls, status: bytes) -> Rights:
         """Read them from ``/proc/PID/status``."""
-        # By \n alone: a name may have other ends of lines in it.
-        return _parsed(tuple(_LINES.findall(status)))
+        # Several times for each call that is performed, and nearly always the same: what changes,
+        # sizes and counts, stands between two parts. A name, before both, has no line break in it.
+        first = status.find(b"\nUmask:")
+        process = status.find(b"\nNStgid:", first)
+        capabilities = status.find(b"\nCapPrm:", process)
+        last = status.find(b"\nNoNewPrivs:", capabilities)
+        if min(first, process, capabilities, last) < 0:  # an older kernel
+            return _parsed(status, b"")
+        middle = status.index(b"\n", process + 1)
+        return _parsed(status[first:middle], status[capabilities : last + _NO_NEW_PRIVS])
 
     @property
     def key(self) -> tuple[object, ...]:
         """Two with an equal one may do the same."""
-        return self.uid, self.gid, self.fsuid, self.fsgid, self.groups, self.effective
+        return *self.ids, self.effective
+
+    @property
+    def ids(self) -> tuple[object, ...]:
+        """Those that count, and the groups."""
+        return self.uid, self.gid, self.fsuid, self.fsgid, self.groups
 
     def of_real_ids(self) -> Rights:
         """What access(2) asks about: the real ids, and capabilities only if that is root."""
@@ -126,9 +140,9 @@ _LINES: Final = re.compile(
 
 
 @lru_cache(maxsize=256)
-def _parsed(lines: tuple[tuple[bytes, bytes], ...]) -> Rights:
-    # Several times for each call that is performed, and nearly always the same.
-    fields = dict(lines)
+def _parsed(*parts: bytes) -> Rights:
+    # By \n alone: a name may have other ends of lines in it.
+    fields: dict[bytes, bytes] = dict(line for part in parts for line in _LINES.findall(part))
     ruid, uid, suid, fsuid = map(int, fields[b"Uid"].split())
     rgid, gid, sgid, fsgid = map(int, fields[b"Gid"].split())
     return Rights(
@@ -185,8 +199,45 @@ def umask_of(status: bytes) -> int:
     return int(status[at : status.index(b"\n", at)], 8)
 
 
-@contextmanager
-def taken_on(theirs: Rights, ours: Rights, *, more: int = 0) -> Iterator[None]:
+class _TakenOn:
+    """See `taken_on`."""
+
+    __slots__ = ("_alike", "_more", "_ours", "_theirs")
+
+    def __init__(self, theirs: Rights, ours: Rights, more: int, *, alike: bool) -> None:
+        self._theirs = theirs
+        self._ours = ours
+        self._more = more
+        self._alike = alike
+
+    def __enter__(self) -> None:
+        theirs, ours = self._theirs, self._ours
+        try:
+            if not self._alike:
+                _take_ids(theirs, ours)
+            _set_effective((theirs.effective | self._more) & ours.permitted, ours.permitted)
+        except BaseException:
+            self._return()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._return()
+
+    def _return(self) -> None:
+        ours = self._ours
+        try:
+            if not self._alike:
+                _set_effective(ours.permitted, ours.permitted)
+                _give_ids_back(ours, groups=self._theirs.groups != ours.groups)
+            _set_effective(ours.effective, ours.permitted)
+            back = _effective_now() == ours.effective and (self._alike or _ids_are_back(ours))
+        except BaseException:
+            back = False
+        if not back:
+            os.abort()
+
+
+def taken_on(theirs: Rights, ours: Rights, *, more: int = 0) -> AbstractContextManager[None]:
     """Act as *theirs* in this thread.
 
     Args:
@@ -195,41 +246,21 @@ def taken_on(theirs: Rights, ours: Rights, *, more: int = 0) -> Iterator[None]:
         more: Capabilities that the act itself needs.
 
     Raises:
-        KernelError: EPERM: we may not.
+        KernelError: EPERM, on entering: we may not.
     """
-    try:
-        _take(theirs, ours, more)
-        yield
-    finally:
-        _back(ours, groups=theirs.groups != ours.groups)
+    return _TakenOn(theirs, ours, more, alike=theirs.ids == ours.ids)
 
 
-@contextmanager
-def limited(effective: int, ours: Rights) -> Iterator[None]:
+def limited(effective: int, ours: Rights) -> AbstractContextManager[None]:
     """Act with no more than *effective* in this thread, and with the ids that it has.
 
     That is all there is to take on where ids are the same, and all that can be where a user
     namespace has none: not even one's own can be set there.
     """
-    try:
-        _set_effective(effective & ours.permitted, ours.permitted)
-        yield
-    finally:
-        _back_to_capabilities(ours)
+    return _TakenOn(replace(ours, effective=effective), ours, 0, alike=True)
 
 
-def _back_to_capabilities(ours: Rights) -> None:
-    try:
-        _set_effective(ours.effective, ours.permitted)
-        low, high = _capabilities()
-        back = low[0] | high[0] << 32 == ours.effective
-    except BaseException:
-        back = False
-    if not back:
-        os.abort()
-
-
-def _take(theirs: Rights, ours: Rights, more: int) -> None:
+def _take_ids(theirs: Rights, ours: Rights) -> None:
     if theirs.groups != ours.groups:
         _set_groups(theirs.groups)
     _set("setresgid", _KEEP, theirs.gid, _KEEP)
@@ -238,35 +269,40 @@ def _take(theirs: Rights, ours: Rights, more: int) -> None:
         _set("setfsgid", theirs.fsgid)
     if theirs.fsuid != theirs.uid:
         _set("setfsuid", theirs.fsuid)
-    _set_effective((theirs.effective | more) & ours.permitted, ours.permitted)
 
 
-def _back(ours: Rights, *, groups: bool) -> None:
-    try:
-        _set_effective(ours.permitted, ours.permitted)
-        _set("setresuid", _KEEP, ours.uid, _KEEP)
-        _set("setresgid", _KEEP, ours.gid, _KEEP)
-        if groups:
-            _set_groups(ours.groups)
-        _set("setfsuid", ours.fsuid)
-        _set("setfsgid", ours.fsgid)
-        _set_effective(ours.effective, ours.permitted)
-        back = _are_back(ours)
-    except BaseException:
-        back = False
-    if not back:
-        os.abort()
+def _give_ids_back(ours: Rights, *, groups: bool) -> None:
+    _set("setresuid", _KEEP, ours.uid, _KEEP)
+    _set("setresgid", _KEEP, ours.gid, _KEEP)
+    if groups:
+        _set_groups(ours.groups)
+    _set("setfsuid", ours.fsuid)
+    _set("setfsgid", ours.fsgid)
 
 
-def _are_back(ours: Rights) -> bool:
+def _ids_are_back(ours: Rights) -> bool:
     # Opens nothing: that a target has used up our descriptors must not look like a failure.
-    low, high = _capabilities()
     return (
         os.getresuid()[1] == ours.uid
         and os.getresgid()[1] == ours.gid
         and syscall(_number("setfsuid"), _KEEP) == ours.fsuid
         and syscall(_number("setfsgid"), _KEEP) == ours.fsgid
-        and low[0] | high[0] << 32 == ours.effective
+    )
+
+
+def are_mine(known: Rights) -> bool:
+    """Whether *known* still are this thread's own ids, groups and capabilities.
+
+    That takes a fourth of the time that `mine` does.
+    """
+    words = _capabilities()
+    return (
+        words[0] | words[3] << 32 == known.effective
+        and words[1] | words[4] << 32 == known.permitted
+        and os.getresuid() == (known.real[0], known.uid, known.saved[0])
+        and os.getresgid() == (known.real[1], known.gid, known.saved[1])
+        and tuple(os.getgroups()) == known.groups
+        and _ids_are_back(known)
     )
 
 
@@ -282,29 +318,42 @@ def _set(call: str, *arguments: object) -> None:
 
 
 def _set_effective(effective: int, permitted: int) -> None:
-    inheritable = _inheritable()
-    parts = (
-        (effective, permitted, inheritable),
-        (effective >> 32, permitted >> 32, inheritable >> 32),
-    )
-    data = b"".join(struct.pack("=3I", *(word & 0xFFFFFFFF for word in part)) for part in parts)
-    check(syscall(_number("capset"), _HEADER, data), "capset(2)")
+    data = _packed(effective, permitted, _inheritable())
+    if _of_thread(_number("capset"), _HEADER, data) < 0:
+        raise KernelError(ctypes.get_errno(), "capset(2)")
+
+
+@lru_cache(maxsize=256)
+def _packed(*sets: int) -> bytes:
+    words = [word & 0xFFFFFFFF for word in (*sets, *(word >> 32 for word in sets))]
+    return struct.pack("=6I", *words)
 
 
 @cache
 def _inheritable() -> int:
     # It never changes by what is done here.
-    low, high = _capabilities()
-    return low[2] | high[2] << 32
+    words = _capabilities()
+    return words[2] | words[5] << 32
 
 
-def _capabilities() -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Effective, permitted and inheritable ones: the lower words, and the higher."""
+def _effective_now() -> int:
+    words = _capabilities()
+    return words[0] | words[3] << 32
+
+
+def _capabilities() -> tuple[int, ...]:
+    """Lower words of effective, permitted and inheritable ones, and the three higher words."""
     data = ctypes.create_string_buffer(24)
-    if syscall(_number("capget"), _HEADER, data) < 0:
+    if _of_thread(_number("capget"), _HEADER, data) < 0:
         raise KernelError(errno.EPERM, "capget(2)")
-    words = struct.unpack_from("=6I", data)
-    return words[:3], words[3:]
+    return struct.unpack("=6I", data)
+
+
+# With its arguments' types told once, as openat2's: these are asked with each act.
+_of_thread: Final = ctypes.CFUNCTYPE(
+    *(ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p),
+    use_errno=True,
+)(("syscall", libc))
 
 
 def become(uid: int, gid: int, *groups: int) -> None:

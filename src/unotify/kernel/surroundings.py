@@ -172,9 +172,10 @@ class Surroundings:
 
     def shares(self, kind: str) -> bool:
         """Whether its namespace *kind* (``pid``, ``net``, ``uts`` ...) is the supervisor's own."""
-        return self._checked(link(self._thread.tid, f"ns/{kind}")) == os.readlink(
-            f"/proc/self/ns/{kind}"
-        )
+        ours = os.readlink(f"/proc/self/ns/{kind}")
+        if kind == "user":  # which it cannot change while it waits
+            return self._thread.user_namespace() == ours
+        return self._checked(link(self._thread.tid, f"ns/{kind}")) == ours
 
     def within(self, kind: str, work: Callable[[], T]) -> T:
         """Return ``work()``, done in its namespace *kind*: ``uts``, ``net``, ``ipc`` or ``cgroup``.

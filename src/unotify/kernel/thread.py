@@ -189,7 +189,7 @@ class LinuxThread(Standing):
             KernelError: We have no ptrace rights over it.
         """
         found = pin(self.place, spot) if self._actor is None else self._actor.pin(self, spot)
-        if not self._waits():
+        if not self._still_valid():
             found.close()
             raise self._gone()
         return found

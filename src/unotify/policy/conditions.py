@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from unotify.abi.arch import Arch
@@ -241,9 +242,15 @@ def holds(condition: Condition, arch: Arch, args: Sequence[int], facts: Facts) -
     """
 
     def registers(test: RegisterTest) -> bool:
-        return evaluate(test.lower(arch), args, bits=arch.bits)
+        return evaluate(_lowered(test, arch), args, bits=arch.bits)
 
     return _holds(condition, registers, facts)
+
+
+@lru_cache(maxsize=4096)
+def _lowered(test: RegisterTest, arch: Arch) -> RegisterPredicate:
+    # Asked for each call that waits, and always the same.
+    return test.lower(arch)
 
 
 def _holds(condition: Condition, registers: Callable[[RegisterTest], bool], facts: Facts) -> bool:

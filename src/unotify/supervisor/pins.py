@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot
-from unotify.kernel.interface import Held
+from unotify.kernel.interface import Held, Pinned
 from unotify.supervisor.opened import Opened
 
 __all__ = ["Pins"]
@@ -55,10 +55,7 @@ class Pins(Opened):
             TargetGone: It does not wait any more.
             KernelError: The supervisor has no ptrace rights over it.
         """
-        self._exchange.memory_read = True
-        if argument not in self._pins:
-            self._pins[argument] = self._open().pin(spot)
-        return self._pins[argument].text
+        return self._pinned(argument, spot).text
 
     def find(self, argument: str, spot: Spot) -> Held:
         """As `pin`, but return what holds it; closed when the call is over.
@@ -66,9 +63,15 @@ class Pins(Opened):
         Raises:
             Refused: As `pin`; EACCES too if only the supervisor could come there.
         """
-        self.pin(argument, spot)
-        found = cast(Held, self._pins[argument])
+        found = cast(Held, self._pinned(argument, spot))
         found.require_reached()
+        return found
+
+    def _pinned(self, argument: str, spot: Spot) -> Pinned:
+        thread = self._mark()
+        found = self._pins.get(argument)
+        if found is None:
+            found = self._pins[argument] = thread.pin(spot)
         return found
 
     def let_go(self, *arguments: str) -> None:

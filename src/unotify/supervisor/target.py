@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -90,6 +91,24 @@ class Target(Identity, Reaching, Looks):
         thread.defer()
         try:
             return perform(call, self, as_supervisor=as_supervisor, replaced=replaced)
+        finally:
+            thread.forget()
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Ask once whether it still waits, for all that is looked at in here.
+
+        That is asked when something is done for it (`act`), or else at the end; what is looked
+        at after that, is asked for each time again. So nothing but an `act` may have an effect
+        before one was made, and nobody may be told.
+
+        Raises:
+            TargetGone: In `act`: it does not wait any more.
+        """
+        thread = self._open()
+        thread.defer()
+        try:
+            yield
         finally:
             thread.forget()
 

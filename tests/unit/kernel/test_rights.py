@@ -10,7 +10,15 @@ from threading import get_native_id
 
 import pytest
 
-from unotify.kernel.rights import Rights, mine, my_status, read_status, same_rights, umask_of
+from unotify.kernel.rights import (
+    Rights,
+    are_mine,
+    mine,
+    my_status,
+    read_status,
+    same_rights,
+    umask_of,
+)
 
 STATUS = b"""Name:\tuid: 0
 Umask:\t0027
@@ -54,10 +62,11 @@ def test_a_name_deceives_nobody(name: bytes) -> None:
 
 
 def test_no_groups_and_an_old_kernel() -> None:
-    """None is an empty line; before Linux 4.10 nobody told of no_new_privs."""
+    """None is an empty line; older kernels tell neither of no_new_privs nor of namespaces."""
     old = STATUS.replace(b"10 11 ", b"").replace(b"NoNewPrivs:\t1\n", b"")
     found = Rights.parse(old)
     assert (found.groups, found.no_new_privs) == ((), False)
+    assert Rights.parse(STATUS.replace(b"NStgid:\t77\t3\n", b"")).own_pid == 77
 
 
 def test_who_may_do_the_same() -> None:
@@ -86,6 +95,31 @@ def test_mine() -> None:
         (os.getuid(), os.getgid()),
     )
     assert sorted(found.groups) == sorted(os.getgroups())
+
+
+def test_what_stands_between_is_nobody_s_rights() -> None:
+    """The kernel tells sizes and counts between two parts that tell of rights."""
+    middle = b"VmPeak:\t    %d kB\nThreads:\t1\nCapInh:"
+    found = [Rights.parse(STATUS.replace(b"CapInh:", middle % size)) for size in (1, 999)]
+    assert found == [Rights.parse(STATUS)] * 2
+    before, after = b"0000000000200000", b"0000000000200001"
+    changed = STATUS.replace(b"CapInh:", middle % 1).replace(before, after)
+    assert Rights.parse(changed).effective == 0x200001
+
+
+def test_rights_that_are_still_mine() -> None:
+    """Ids, groups and capabilities of this thread are compared with what was known."""
+    found = mine()
+    assert are_mine(found)
+    for change in (
+        *({"uid": found.uid + 1}, {"gid": found.gid + 1}, {"groups": (*found.groups, 77)}),
+        *({"fsuid": found.fsuid + 1}, {"fsgid": found.fsgid + 1}),
+        *({"real": (found.real[0] + 1, found.real[1])}, {"real": (found.real[0], 77777)}),
+        *({"saved": (found.saved[0] + 1, found.saved[1])}, {"saved": (found.saved[0], 77777)}),
+        *({"effective": found.effective ^ 1 << 40}, {"permitted": found.permitted ^ 1}),
+    ):
+        assert not are_mine(replace(found, **change)), change
+    assert are_mine(replace(found, umask=found.umask ^ 0o7, own_pid=0))
 
 
 def test_the_same_rights() -> None:

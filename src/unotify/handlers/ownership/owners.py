@@ -214,7 +214,7 @@ def _mknod(world: World, call: Call) -> Reply:
 
 
 def _unmake(directory: int, name: bytes, status: os.stat_result, rights: Any) -> None:
-    if not remove(directory, name, status, rights):
+    if not remove(directory, name, (status.st_dev, status.st_ino), rights):
         _log.warning("%r was made for a target that had gone, and stays", name)
 
 
