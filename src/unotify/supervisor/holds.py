@@ -10,7 +10,7 @@ from unotify.protocol import Continue
 if TYPE_CHECKING:
     from unotify.calls import Call
     from unotify.protocol import Reply
-    from unotify.supervisor.engine import Engine
+    from unotify.supervisor.holding import Holding
 
 __all__ = ["Held"]
 
@@ -29,7 +29,7 @@ class Held:
 
     __slots__ = ("_early", "_engine", "_settled", "call", "deadline", "gate")
 
-    def __init__(self, call: Call, deadline: float | None, engine: Engine) -> None:
+    def __init__(self, call: Call, deadline: float | None, engine: Holding) -> None:
         self.call = call
         self.deadline = deadline
         self._engine = engine

@@ -14,7 +14,7 @@ from unotify.calls import Call, Condition
 from unotify.errors import Conflict
 from unotify.kernel.interface import Kernel
 from unotify.supervisor.addons import registrations_of, verbs_of
-from unotify.supervisor.engine import FixedReply
+from unotify.supervisor.answering import FixedReply
 from unotify.supervisor.performing import VERBS
 from unotify.supervisor.policies import Policies, policies_of
 from unotify.supervisor.router import Router, register

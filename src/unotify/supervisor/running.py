@@ -16,8 +16,9 @@ from unotify.abi.seccomp import ListenerFlag
 from unotify.calls import Call
 from unotify.errors import Conflict, Unsupported
 from unotify.kernel.interface import Listener, Shortcut
+from unotify.supervisor.answering import FixedReply
 from unotify.supervisor.deadlines import Deadlines
-from unotify.supervisor.engine import Engine, FixedReply
+from unotify.supervisor.engine import Engine
 from unotify.supervisor.holds import Held
 from unotify.supervisor.instruments import Instrument
 from unotify.supervisor.performing import VERBS

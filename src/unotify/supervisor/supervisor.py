@@ -13,7 +13,7 @@ from unotify.errors import Conflict
 from unotify.kernel import default_kernel
 from unotify.kernel.interface import Kernel, Spawned
 from unotify.protocol import Fail, Return
-from unotify.supervisor.engine import FixedReply
+from unotify.supervisor.answering import FixedReply
 from unotify.supervisor.policies import Policies
 from unotify.supervisor.running import Running
 from unotify.supervisor.sources import Source
