@@ -14,7 +14,7 @@ from tests.unit.supervisor.rig import Rig
 from unotify.calls import Call
 from unotify.errors import Conflict, KernelError
 from unotify.protocol import Fail, Return
-from unotify.supervisor import Held, Quota, Supervisor, readers
+from unotify.supervisor import Held, Quota, Supervisor, turns
 from unotify.supervisor.quotas import PROBATION
 
 
@@ -153,7 +153,7 @@ def test_a_listener_that_breaks_while_it_is_full(holding: Holding) -> None:
 def test_a_suspect_has_threads_of_its_own(threaded: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was slow once holds nobody up any more, until it was quick for a while."""
     # On a busy machine anybody may take four milliseconds.
-    monkeypatch.setattr(readers, "TAKEOVER", 0.1)
+    monkeypatch.setattr(turns, "TAKEOVER", 0.1)
     supervisor = threaded.supervise()
     slow, quick = threaded.kernel.listener(), threaded.kernel.listener()
     quota = Quota(4)
@@ -182,7 +182,7 @@ def test_a_suspect_has_threads_of_its_own(threaded: Rig, monkeypatch: pytest.Mon
     until(lambda: len(names) == 2)
     assert names[0] != names[1] == "unotify-spare"
     since = time.monotonic()
-    until(lambda: time.monotonic() > since + 2 * readers.TAKEOVER)
+    until(lambda: time.monotonic() > since + 2 * turns.TAKEOVER)
     go.set()
     first.answer()
     second.answer()

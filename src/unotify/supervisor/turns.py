@@ -1,0 +1,145 @@
+"""Who leads, for how long, and how somebody else takes the lead.
+
+Theory of operation. A turn is a list of one: the leader takes the item out when it has finished,
+and who takes the lead takes it out before. Taking is atomic, and much cheaper than a lock. An
+exchange that no table knows yet is that item itself, for others to make known; for one that is
+known it is None. Each turn has a list of its own: a former leader must not take what is its
+successor's.
+
+Why one leads and another looks at it, `readers` says.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Thread
+from time import perf_counter_ns
+from typing import Final, TypeAlias
+
+from unotify.kernel.interface import Kernel, Listener, Poller
+from unotify.protocol import Exchange
+from unotify.supervisor.crew import Crew
+from unotify.supervisor.engine import Engine
+from unotify.supervisor.quick import Quick
+from unotify.supervisor.quotas import PROBATION
+from unotify.supervisor.sources import Source
+
+__all__ = ["Turn", "Turns"]
+
+TAKEOVER: Final = 0.004
+"""Seconds that a handler may take before somebody else leads."""
+
+_DROWSY: Final = 25
+"""Looks without any call after which the understudy dozes."""
+
+Turn: TypeAlias = list[tuple[Source, Exchange] | None]
+
+
+class Turns(Crew):
+    """Threads of which one has the turn, and one looks at it."""
+
+    def __init__(self, kernel: Kernel, engine: Engine, *, most: int) -> None:
+        super().__init__(kernel, most=most)
+        self.sources: dict[Listener, Source] = {}
+        self._engine = engine
+        self._poller: Poller = kernel.poller()
+        self._lookout: Poller = kernel.poller()
+        self.quick = Quick(kernel, self._poller, self._lookout, self.sources, self._lock)
+        self._busy_since = 0
+        self._serving: Source | None = None
+        self._current: Turn = []
+        self._dozing = False
+
+    def _limit(self) -> int:
+        return super()._limit() + self.quick.stuck
+
+    # -- the leader ----------------------------------------------------------
+
+    def _begin_turn(self, unknown: tuple[Source, Exchange] | None) -> Turn:
+        turn = [unknown]
+        self._current = turn
+        self._busy_since = perf_counter_ns()
+        if self._dozing:
+            self._dozing = False
+            self._lookout.wake()
+        return turn
+
+    def _finish_turn(self, turn: Turn) -> bool:
+        """Whether we still lead."""
+        try:
+            turn.pop()
+        except IndexError:
+            # Wait until whoever took it has made it known: we are about to answer it.
+            with self._lock:
+                return False
+        self._busy_since = 0
+        return True
+
+    # -- the understudy ------------------------------------------------------
+
+    def _stand_by(self, me: Thread) -> None:
+        seen, quiet = self._current, 0
+        while self._understudy is me and not self._stopping:
+            since = self._since()
+            if since and self._is_late(since):
+                if self._somebody_pends() and self._since() == since and self._take_over(me):
+                    self._ensure()
+                    return
+            elif since or self._current is not seen:
+                seen, quiet = self._current, 0
+            else:
+                quiet += 1
+            if quiet < _DROWSY:
+                time.sleep(TAKEOVER)
+            else:
+                self._doze()
+                quiet = 0
+
+    def _is_late(self, since: int) -> bool:
+        """Whether a call that has been with its handler *since* then takes too long to wait for."""
+        return perf_counter_ns() - since >= TAKEOVER * 1e9
+
+    def _since(self) -> int:
+        """Since when the leader is busy with one call; 0: it is not."""
+        return self._busy_since or self.quick.since()
+
+    def _somebody_pends(self) -> bool:
+        """Wait until a listener is ready, in place of a leader that is stuck; or return False."""
+        # At the leader's poller, for all listeners at once: there may be thousands.
+        if self._poller.peek(self._lookout):
+            return True
+        self._lookout.wait(0)  # somebody rang, who wants nothing of us, or our end
+        return False
+
+    def _doze(self) -> None:
+        self._dozing = True
+        self.quick.doze(True)
+        # A turn that began before would not ring.
+        if not self._since():
+            self._lookout.wait()
+        self._dozing = False
+        self.quick.doze(False)
+
+    def _take_over(self, me: Thread) -> bool:
+        """Take the lead from a leader that is busy; False if it has just finished."""
+        with self._lock:
+            source = self._serving
+            try:
+                unknown = self._current.pop()
+            except IndexError:
+                if not self.quick.take(self._reveal):
+                    return False
+            else:
+                if source is not None and source.quota is not None:
+                    source.quota.suspect = PROBATION
+                self._reveal(unknown)
+            self._leader = None if me is not self._understudy else me
+            self._understudy = None
+            self._busy_since = 0
+            return True
+
+    def _reveal(self, unknown: tuple[Source, Exchange] | None) -> None:
+        if unknown is not None:
+            source, exchange = unknown
+            source.protocol.begin(exchange)
+            self._engine.register(source, exchange)
