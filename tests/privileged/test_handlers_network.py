@@ -520,3 +520,41 @@ say([tried(s.connect, ("10.0.2.2", 80)), list(s.getpeername()), s.recv(10).decod
     with handled(rule(map=[f"10.0.2.2:80=127.0.0.1:{host.port}"])) as (supervisor, notes):
         assert attempt(supervisor, code) == [0, ["10.0.2.2", 80], "host", True]
     assert notes.faults == []
+
+
+def test_who_administers_networks_gets_no_socket_of_the_host_s(host: Host) -> None:
+    """CAP_NET_ADMIN is over the network of a socket: who has it for its own gets none of ours."""
+    code = """
+import fcntl
+assert libc.unshare(0x40000000) == 0
+kept = int(sys.argv[2])
+if kept != 21:
+    assert libc.prctl(24, 21) == 0 and libc.prctl(24, 38) == 0  # PR_CAPBSET_DROP
+    drop(21, 38)
+if kept != 12:
+    assert libc.prctl(24, 12) == 0
+    drop(12)
+if not kept:
+    drop(*range(41))
+def up(s):
+    "Whether the loopback device of its network is up, and whether that can be said to be so."
+    asked = fcntl.ioctl(s, 0x8913, struct.pack("16sh14x", b"lo", 0))
+    flags = struct.unpack_from("h", asked, 16)[0]
+    return [flags & 1, tried(fcntl.ioctl, s, 0x8914, asked)]
+found = []
+for s in socket.socket(type=socket.SOCK_DGRAM), socket.socket(type=socket.SOCK_DGRAM):
+    address = ("127.0.0.1", int(sys.argv[1]))
+    found.append([tried(s.connect if not found else lambda a: s.sendto(b"x", a), address), *up(s)])
+s = socket.socket()
+found.append(tried(s.bind, ("127.0.0.1", 20001)))
+say(found)
+"""
+    lists = rule(to=["127.0.0.0/8"], ports=["20001=127.0.0.1:20001"])
+    with handled(lists) as (supervisor, notes):
+        found = {kept: attempt(supervisor, code, host.udp_port, kept) for kept in (12, 21, 0)}
+        assert notes.faults == []
+    assert found == {
+        12: [["EPERM", 0, 0], ["EPERM", 0, 0], "EPERM"],
+        21: [[0, 1, "EPERM"], [1, 1, "EPERM"], 0],
+        0: [[0, 1, "EPERM"], [1, 1, "EPERM"], 0],
+    }

@@ -140,7 +140,8 @@ def host_socket(
 
     Raises:
         TargetError: As the kernel refuses the arguments. EACCES: a port below those that
-            anybody may bind, without CAP_NET_BIND_SERVICE in the container.
+            anybody may bind, without CAP_NET_BIND_SERVICE in the container. EPERM: it is for the
+            host, and the container may have CAP_NET_ADMIN in the supervisor's user namespace.
         KernelError: The supervisor has no ptrace rights over the target.
     """
     lists = _lists(tuple(to), tuple(map), tuple(ports))
@@ -174,6 +175,7 @@ def _exchange(call: Call, lists: _Lists) -> Reply:
             # No family dissolves a connection, but binds, and sends, as IPv4 does.
             dissolves = not binds and given[:2] == bytes(2)
             return _left(call, act, refused=ours and not dissolves)
+        _require_harmless(call)
         if binds:
             _require_port(call, address)
         elif kind.type == socket.SOCK_STREAM and not ours and _is_connected(fd):
@@ -255,6 +257,23 @@ def _is_connected(fd: int) -> bool:
     return True
 
 
+def _require_harmless(call: Call) -> None:
+    """Raise EPERM for a caller that could change the host's network by a socket that is in there.
+
+    By ioctl(2) and setsockopt(2), which ask for CAP_NET_ADMIN over the network of the *socket*:
+    in a user namespace of one's own nobody has it there. With CAP_SYS_ADMIN all is lost anyway.
+    """
+    around = call.caller.around
+    if (
+        not around.shares("net")
+        and around.could_have(Capability.CAP_NET_ADMIN)
+        and not around.could_have(Capability.CAP_SYS_ADMIN)
+    ):
+        raise Refused(
+            "CAP_NET_ADMIN in the container would be one over the host's network", errno=errno.EPERM
+        )
+
+
 def _require_port(call: Call, address: _Address | None) -> None:
     """Raise EACCES for a port that the kernel would not let the caller bind."""
     around = call.caller.around
@@ -286,6 +305,7 @@ def _send(call: Call, lists: _Lists) -> Reply:
         if wanted is None or kind.type != socket.SOCK_DGRAM:
             # Of several messages each has an address; on a socket of ours all have to be listed.
             return _left(call, act, refused=ours and _has_address(act))
+        _require_harmless(call)
         if message.controls:
             return Fail(errno.EOPNOTSUPP)  # they may ask for rights that are ours alone
         # Of several messages the first, as the kernel may do too.

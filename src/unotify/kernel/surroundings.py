@@ -30,7 +30,7 @@ from unotify.abi.capabilities import Capability
 from unotify.errors import KernelError, Refused, TargetGone
 from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import number
-from unotify.kernel.entries import entry, link
+from unotify.kernel.entries import entry, link, status_fields
 
 if TYPE_CHECKING:
     from unotify.kernel.thread import LinuxThread
@@ -89,6 +89,21 @@ class Surroundings:
         if not self._thread.rights().effective >> capability & 1:
             return False
         return self._thread.user_namespace() == self.container()
+
+    def could_have(self, capability: Capability) -> bool:
+        """Whether it, or what it starts, can come to have *capability* in our own user namespace.
+
+        Whoever is in there can by running a set-user-ID program, up to its bounding set; and so can
+        others in its container, whom it may pass things on to.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            KernelError: We may not look at its namespaces.
+        """
+        if not self.shares("user"):
+            return False
+        bounding = self._checked(status_fields(self._thread.tid))[b"CapBnd"]
+        return bool(int(bounding, 16) >> capability & 1)
 
     def may_mount(self) -> bool:
         """Whether the kernel lets it change the mounts of its mount namespace.
