@@ -194,3 +194,20 @@ def test_numbers_of_errors_are_the_kernel_s() -> None:
     with pytest.raises(Refused) as caught:
         attach_program(9999, 9999, 2, 0)
     assert caught.value.errno == 9
+
+
+def test_without_a_cgroup_namespace(group: Path) -> None:
+    """Whoever sees the control groups of the host has none of its own to attach a program to."""
+    code = (
+        _CODE.replace("0x32020000", "0x30020000")
+        + """
+program = load()
+say([attach(sub, program), attach(here, program), attach(sys.argv[2], program)])
+"""
+    )
+    other = group.parent / "other"
+    other.mkdir()
+    with handled(RULE) as (supervisor, notes):
+        found = attempt(supervisor, code, group, other)
+        assert notes.faults == []
+    assert found == ["EPERM", "EPERM", "EPERM"]

@@ -4,7 +4,8 @@ Theory of operation. Whoever manages control groups of version 2 sets which devi
 a small program, and loading one takes rights over the machine. Here such a program is loaded for
 the caller, of that one type, without calls of the kernel's functions and without maps: it can
 compare numbers and answer yes or no. It may be attached to, and detached from, control groups
-strictly below the root of the caller's cgroup namespace, so never to the container's own.
+strictly below the root of the caller's cgroup namespace, so never to the container's own. A
+container that shares the host's cgroup namespace, but not its user namespace, has none.
 
 One way of attaching would widen what the container may do: a program that *overrides* one further
 up, which was attached so that this can be done. So only such as are asked *besides* the others
@@ -185,8 +186,11 @@ def _fd(word: int) -> int:
 
 def _require_below(call: Call, fd: int, *, attaches: bool) -> None:
     """Raise EPERM unless *fd* is a control group that the container made itself."""
+    around = call.caller.around
+    if around.shares("cgroup") and not around.shares("user"):
+        raise Refused("the container has no cgroup namespace of its own", errno=errno.EPERM)
     top = hierarchies().unified
-    root: str = call.caller.around.cgroup_root()
+    root: str = around.cgroup_root()
     path = os.readlink(f"/proc/self/fd/{fd}")
     if not top or os.fstat(fd).st_dev != os.stat(top).st_dev:
         raise Refused("no control group of version 2", errno=errno.EBADF)
