@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,7 @@ MOST_OF_ONE: Final = 16
 """How many one process may have; the oldest is forgotten."""
 
 MOST: Final = 512
+"""How many all may have; then the oldest of that container is forgotten which has most."""
 
 T = TypeVar("T", "Pending", "Detached")
 
@@ -75,6 +77,7 @@ class Detached:
 @dataclass(eq=False)
 class _Entry:
     file: int
+    listener: object
     process: int
     pidfd: int
     what: Any
@@ -111,13 +114,17 @@ class Kept:
             os.close(pidfd)
             what.close()
             raise TargetGone("it does not wait any more")
-        entry = _Entry(os.dup(file), process, pidfd, what)
+        entry = _Entry(os.dup(file), caller.listener, process, pidfd, what)
         with self._lock:
             self._entries.append(entry)
             gone = self._take(self._ended())
             own = [known for known in self._entries if known.process == process]
             gone += self._take(own[:-MOST_OF_ONE])
-            gone += self._take(self._entries[:-MOST])
+            while len(self._entries) > MOST:
+                # Nobody can push out what is another's by having many processes.
+                many, _ = Counter(id(known.listener) for known in self._entries).most_common(1)[0]
+                oldest = next(known for known in self._entries if id(known.listener) == many)
+                gone += self._take([oldest])
         for left in gone:
             _free(left)
 
