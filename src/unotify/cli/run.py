@@ -94,7 +94,11 @@ def command(
     """
     import logging
 
-    logging.basicConfig(format="unotify: %(message)s", level=logging.CRITICAL if quiet else None)
+    from unotify.supervisor.lines import LineFormatter
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("unotify: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.CRITICAL if quiet else None)
     if log is not None and not (policies or files or fake_root is not None):
         raise CommandError(
             "--log is about calls that a policy or handlers decide, and there are none",

@@ -294,7 +294,7 @@ def _make(
         return inside(within, create, others=others) if layers or others else create()
     finally:
         for line in said:
-            _log.info("%s: %s", fstype, line)
+            _log.info("%s: %r", fstype, line)  # options of the target are in it
 
 
 def finish(caller: Any, made: Made, rules: Rules) -> Mount:

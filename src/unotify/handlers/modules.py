@@ -102,7 +102,7 @@ def load_module(
 
 def _who(call: Call) -> str:
     caller = call.caller
-    return f"process {caller.pid} ({caller.comm}) in control group {caller.cgroup or '/'}"
+    return f"process {caller.pid} ({caller.comm!r}) in control group {caller.cgroup or '/'!r}"
 
 
 def _name(call: Call, *, compressed: bool) -> str:

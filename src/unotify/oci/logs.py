@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
+from unotify.supervisor.lines import LineFormatter
+
 __all__ = ["JournalFormatter", "set_up", "to_journal"]
 
 _LEVELS: Final = (
@@ -22,13 +24,13 @@ _LEVELS: Final = (
 )
 
 
-class JournalFormatter(logging.Formatter):
+class JournalFormatter(LineFormatter):
     """Puts the level before each line, of tracebacks too: a line is an entry of its own there."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The lines of *record*."""
         level = next((number for least, number in _LEVELS if record.levelno >= least), 7)
-        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
+        return "\n".join(f"<{level}>{line}" for line in super().format(record).split("\n"))
 
 
 def to_journal(environ: Mapping[str, str], fd: int) -> bool:
@@ -47,5 +49,5 @@ def set_up(*, quiet: bool) -> None:
     if to_journal(os.environ, sys.stderr.fileno()):
         handler.setFormatter(JournalFormatter("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("unotify: %(message)s"))
+        handler.setFormatter(LineFormatter("unotify: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING if quiet else logging.INFO)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from unotify.oci.logs import JournalFormatter, to_journal
+from unotify.supervisor.lines import LineFormatter
 
 
 def test_each_line_has_a_level_for_the_journal() -> None:
@@ -21,6 +22,15 @@ def test_each_line_has_a_level_for_the_journal() -> None:
     ):
         record = logging.LogRecord("x", level, "file", 1, "one\ntwo %d", (2,), None)
         assert formatter.format(record) == f"<{number}>one\n<{number}>two 2"
+
+
+def test_terminals_get_no_orders() -> None:
+    """What programs call themselves is shown, and moves no cursor; nor is a line cut by it."""
+    name = "\x1b[2Jé\r\x85\u2028\udc80\x7f"
+    record = logging.LogRecord("x", logging.INFO, "file", 1, "by %s", (name,), None)
+    told = r"by \x1b[2Jé\r\x85\u2028\udc80\x7f"
+    assert LineFormatter("%(message)s").format(record) == told
+    assert JournalFormatter("%(message)s").format(record) == f"<6>{told}"
 
 
 def test_whether_a_stream_is_the_journals(tmp_path: Path) -> None:
