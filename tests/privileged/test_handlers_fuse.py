@@ -138,6 +138,31 @@ say([*found, mounts(place)[0][1:3]])
     assert found == [0, 0, 0, 0, "hello\n", shown]
 
 
+def test_an_option_is_one_option(place: Path) -> None:
+    """A value that would be two options to the program is none at all, by either way."""
+    code = (
+        API.replace("place, device = (*sys.argv[1:], None)[:2]", "place = sys.argv[1]")
+        + """
+contain()
+os.chdir(place)
+found = [mount("image", "mnt", "squashfs", 0, text)
+         for text in ('uid="5,allow_other,gid=6"', "uid=5\\\\,allow_other", "uid=5")]
+fd = fsopen("squashfs")
+found += [fsconfig(fd, STRING, "source", "image"), fsconfig(fd, STRING, "uid", "5,gid=6"),
+          fsconfig(fd, CREATE), len(mounts(place)), umount("mnt")]
+say(found)
+"""
+    )
+    squashfs = '{ squashfs = ["uid=*"] }'
+    with handled(rule().replace("fuse", f"file-systems = {squashfs}, fuse", 1)) as (
+        supervisor,
+        notes,
+    ):
+        found = attempt(supervisor, code, place)
+        assert notes.faults == []
+    assert found == ["EINVAL", "EINVAL", 0, 0, 0, "EINVAL", 1, 0]
+
+
 def test_a_program_that_is_not_there(place: Path) -> None:
     """The operator reads which one; the caller gets EPERM."""
     broken = f'{CALLS}: {{ emulate-mount = {{ fuse = {{ squashfs = ["no-such-program"] }} }} }}'

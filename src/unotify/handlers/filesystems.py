@@ -238,6 +238,9 @@ def _served(
             for part in rules.fuse[fstype]
         ]
         told = [str(option) for option in options if option.key not in ("ro", "rw")]
+        if any("," in text or "\\" in text for text in told):
+            # To the program it would be another option, which is not listed.
+            raise Refused("an option with a comma or backslash in it", errno=errno.EINVAL)
         command += ["-o", ",".join(told)] if told else []
         if not caller.is_waiting():
             raise Refused("it has given up", errno=errno.EINTR)
