@@ -58,9 +58,9 @@ class Dying(JournaledListener):
 
 def serve(path: Path) -> None:
     """Be one agent."""
-    import unotify.oci.survival
+    import unotify.kernel.journaled
 
-    unotify.oci.survival.JournaledListener = Dying  # type: ignore[misc]
+    unotify.kernel.journaled.JournaledListener = Dying  # type: ignore[misc]
     survival = Survival(KeeperStore(path, hold=HOLD))
     supervisor = Supervisor()
 
@@ -78,13 +78,14 @@ def serve(path: Path) -> None:
     def opened(call: Any) -> Reply:
         return InstallFd.of_bytes(b"from the agent")
 
-    survivors = survival.restore()
+    survivors = [each for name in survival.take() if (each := survival.recover(name))]
     again = sum(len(each.again) for each in survivors)
     hopeless = sum(len(each.hopeless) for each in survivors)
     print("serving", os.getpid(), len(survivors), again, hopeless, flush=True)
     for each in survivors:
         for notification in each.hopeless:
             each.listener.refuse(notification, 1)
+        each.listener.try_again(each.again)
         supervisor.attach(each.listener, wait_killable=True, backlog=each.again)
     supervisor.wait()
     for each in survivors:

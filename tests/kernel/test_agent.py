@@ -210,7 +210,7 @@ def test_what_is_no_state_is_refused(running: Running, said: pytest.LogCaptureFi
                     send(connected, data, *sent)
                 connected.shutdown(socket.SHUT_WR)
                 assert connected.recv(1) == b""
-        until(lambda: running.agent.reception.door.refused == 7)
+        until(lambda: running.agent.entrance.reception.door.refused == 7)
     assert set(descriptors()) <= set(before)
     assert len(running.agent.containers) == 0
     assert "no seccomp listener" in said.text
@@ -229,7 +229,7 @@ def test_lost_descriptors(running: Running, monkeypatch: pytest.MonkeyPatch) -> 
 def test_slow_runtimes(tmp_path: Path) -> None:
     """Who brings nothing in time is refused; and who stands behind many that wait gets a turn."""
     with Running(tmp_path, policies={"default": policy(5)}) as running:
-        reception = running.agent.reception
+        reception = running.agent.entrance.reception
         reception._patience, reception._most = 0.3, 3
         silent = [connect(running.path) for _ in range(3)]
         with Target("getppid") as target:
@@ -247,7 +247,7 @@ def test_strangers(tmp_path: Path, said: pytest.LogCaptureFixture) -> None:
     with Running(tmp_path, policies={}, uids={os.getuid() + 1}) as running:
         with connect(running.path) as connected:
             assert connected.recv(1) == b""
-        until(lambda: running.agent.reception.door.refused)
+        until(lambda: running.agent.entrance.reception.door.refused)
         assert "may not connect" in said.text
 
 
@@ -329,14 +329,14 @@ def test_a_deadline(tmp_path: Path) -> None:
 
 def test_a_mistake_of_its_own(running: Running, said: pytest.LogCaptureFixture) -> None:
     """A bug in serving one connection does not end the agent."""
-    welcome = running.agent.reception._welcome
-    running.agent.reception._welcome = lambda *_: 1 / 0  # type: ignore[assignment, return-value]
+    welcome = running.agent.entrance.reception._welcome
+    running.agent.entrance.reception._welcome = lambda *_: 1 / 0  # type: ignore[assignment, return-value]
     with Target("getppid") as target:
         with connect(running.path) as connected:
             send(connected, json.dumps(state()).encode(), target.listener.fileno())
             assert connected.recv(1) == b""
         until(lambda: "mistake of its own" in said.text)
-        running.agent.reception._welcome = welcome
+        running.agent.entrance.reception._welcome = welcome
         bring(running.path, target)
         assert ppid(target) == 22
 

@@ -32,7 +32,7 @@ class Fuzzed(Running):
         self.lxc = directory / "lxc.sock"
         self.agent.open(listen(str(self.lxc), socket.SOCK_SEQPACKET))
         self.agent.wake()
-        self.agent.reception._patience = 0.1
+        self.agent.entrance.reception._patience = 0.1
         self._stack = ExitStack()
         reader, writer = os.pipe()
         left, right = socket.socketpair()
@@ -54,7 +54,10 @@ class Fuzzed(Running):
     def settled(self) -> None:
         """Wait until nothing is left of what was sent, but for the listeners that it serves."""
         agent = self.agent
-        until(lambda: not len(agent.reception) and not len(agent.lxc), "the end of connections")
+        until(
+            lambda: not len(agent.entrance.reception) and not len(agent.entrance.lxc),
+            "the end of connections",
+        )
         # Those of LXC have lost their connection; the others' target lives on.
         until(lambda: not any(each.id.startswith("lxc-") for each in agent.containers), "the end")
         until(lambda: len(descriptors()) == self.base + agent.containers.listeners, "descriptors")

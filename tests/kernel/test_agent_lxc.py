@@ -258,14 +258,14 @@ def test_what_is_not_lxc(
 def test_connections_that_ask_nothing(proxy: Proxy) -> None:
     """A container that never asks costs a connection, and ends without a word."""
     connections = [connect(proxy.lxc, socket.SOCK_SEQPACKET) for _ in range(20)]
-    until(lambda: len(proxy.agent.lxc) == 20)
+    until(lambda: len(proxy.agent.entrance.lxc) == 20)
     for connected in connections:
         connected.close()
-    until(lambda: len(proxy.agent.lxc) == 0)
-    assert proxy.agent.lxc.door.refused == 0
+    until(lambda: len(proxy.agent.entrance.lxc) == 0)
+    assert proxy.agent.entrance.lxc.door.refused == 0
     with connect(proxy.lxc, socket.SOCK_SEQPACKET) as connected:
         connected.send(b"junk")
-        until(lambda: proxy.agent.lxc.door.refused == 1)
+        until(lambda: proxy.agent.entrance.lxc.door.refused == 1)
 
 
 class Pair:

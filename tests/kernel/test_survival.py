@@ -20,6 +20,7 @@ import pytest
 
 from tests.kernel.targets import PATIENCE, Target, notifying, nr, until
 from unotify.abi.seccomp import FilterFlag
+from unotify.kernel.interface import Listener
 from unotify.kernel.journaled import MOST_TRIES
 from unotify.kernel.spawn import spawn
 from unotify.oci.bundles import PeerError, peer_of, receive
@@ -67,15 +68,20 @@ def under_load(*arguments: object, calls: tuple[str, ...] = ("getppid",)) -> Any
     )
 
 
+def keep(survival: Survival, listener: Listener) -> None:
+    """Keep a listener that has come."""
+    name = survival.new_name()
+    assert survival.write_down(name, listener, b"{}") is not None
+    survival.put(name)
+
+
 def kept(path: Path, *spawned: Any) -> None:
     """Give the listeners to the keeper, as an agent would that ends at once."""
     store = KeeperStore(path, hold=PATIENCE)
     survival = Survival(store)
     for each in spawned:
         assert not each.backlog
-        fd = os.dup(each.listener.fileno())
-        each.listener.close()
-        survival.keep(fd, b"{}")
+        keep(survival, each.listener)
     store.close()
     for listener in list(survival._names):
         listener.close()
@@ -282,8 +288,7 @@ def test_targets_do_not_wait_for_ever_for_an_agent_that_does_not_come(path: Path
     target = under_load(1, 1)
     store = KeeperStore(path, hold=0.2)
     survival = Survival(store)
-    survival.keep(os.dup(target.listener.fileno()), b"{}")
-    target.listener.close()
+    keep(survival, target.listener)
     for listener in list(survival._names):
         listener.close()
     store.close()

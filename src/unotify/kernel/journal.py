@@ -25,10 +25,11 @@ import os
 from collections import deque
 from struct import Struct
 from struct import error as StructError
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from unotify.abi.structs import NOTIF
 from unotify.errors import KernelError
+from unotify.protocol.journaling import Entry
 
 __all__ = ["MOST_RECORD", "Entry", "Journal"]
 
@@ -48,20 +49,6 @@ _FIRST: Final = 64
 """Slots of a new journal; there are twice as many whenever they do not suffice."""
 
 _MOST_SLOTS: Final = 1 << 16
-
-
-class Entry(NamedTuple):
-    """A notification that a journal was left with.
-
-    Attributes:
-        slot: Where it is.
-        notification: A ``struct seccomp_notif``.
-        tries: How many have begun to serve it before.
-    """
-
-    slot: int
-    notification: bytes
-    tries: int
 
 
 class Journal:
@@ -186,6 +173,10 @@ class Journal:
         except IndexError:
             return
         self._free.append(slot)
+
+    def write(self, slot: int, notification: bytes) -> None:
+        """Put *notification*, which somebody else has received, into *slot*."""
+        self._views[slot][: self.size] = notification
 
     def grow(self) -> None:
         """Make as many slots again as there are.

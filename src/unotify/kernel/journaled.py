@@ -1,8 +1,9 @@
 """A listener whose calls under way survive its supervisor.
 
 It is a listener like any other, with a `Journal`: each notification is received into it, and leaves
-it when it is answered. Its descriptor and the journal's are to be kept by somebody else too, before
-the first is received; a successor makes the same of the copies, and gets back what was under way.
+it when it is answered (`unotify.protocol.journaling` has the order). Its descriptor and the
+journal's are to be kept by somebody else too, before the first is received; a successor makes the
+same of the copies, and gets back what was under way.
 
 That costs two to four microseconds a call: the kernel has to write at an address, and
 `fcntl.ioctl` would copy, after it has waited for the interpreter's lock.
@@ -12,26 +13,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from struct import Struct
-from typing import Final
+import os
+from collections.abc import Sequence
+from typing import Final, Self
 
 from unotify.abi.structs import NotifSizes
-from unotify.abi.types import NotificationId
-from unotify.errors import KernelError, TargetGone
+from unotify.errors import KernelError
 from unotify.kernel._libc import NATIVE, libc
 from unotify.kernel.journal import Journal
-from unotify.kernel.listener import LinuxListener, notif_sizes
-from unotify.protocol import Exchange, Fail
-from unotify.protocol.codec import pad_response
+from unotify.kernel.listener import LISTENER_LINK, LinuxListener, notif_sizes
+from unotify.protocol.journaling import MOST_TRIES, Journaling
 
 __all__ = ["MOST_TRIES", "JournaledListener"]
 
-MOST_TRIES: Final = 5
-"""How many supervisors may begin to serve a call; who comes after them refuses it."""
-
 _RECV: Final = NATIVE.ioctls.recv
-_ID: Final = Struct("=Q")
-_id_of = _ID.unpack_from
 
 _ioctl = libc["ioctl"]
 _ioctl.restype = ctypes.c_int
@@ -39,7 +34,7 @@ _ioctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
 _get_errno = ctypes.get_errno
 
 
-class JournaledListener(LinuxListener):
+class JournaledListener(Journaling, LinuxListener):
     """A listener with a journal; owns both descriptors.
 
     Args:
@@ -50,6 +45,8 @@ class JournaledListener(LinuxListener):
 
     __slots__ = ("_slots", "journal")
 
+    journal: Journal
+
     def __init__(
         self, fd: int, journal: Journal | None = None, *, sizes: NotifSizes | None = None
     ) -> None:
@@ -57,78 +54,50 @@ class JournaledListener(LinuxListener):
         # Before the descriptor is ours: whoever fails here leaves it to the caller.
         self.journal = Journal.create(sizes.notif) if journal is None else journal
         self._slots: dict[int, int] = {}
-        super().__init__(fd, sizes=sizes)
+        LinuxListener.__init__(self, fd, sizes=sizes)
 
-    @property
-    def under_way(self) -> int:
-        """How many calls were received and not answered."""
-        return len(self._slots)
-
-    def recover(self) -> tuple[list[bytes], list[bytes]]:
-        """Look what the predecessor left; once, and before anything is received.
-
-        Returns:
-            Notifications to serve again, and those that `MOST_TRIES` supervisors have died of,
-            which should be refused. Whoever does not wait any more is in neither.
-        """
-        again: list[bytes] = []
-        hopeless: list[bytes] = []
-        for slot, notification, tries in self.journal.entries():
-            (number,) = _id_of(notification)
-            # Not valid: answered, dead, or never quite received (N6, N9).
-            if len(notification) == self._size and self.is_valid(NotificationId(number)):
-                self._slots[number] = slot
-                self.journal.tried(slot)
-                (again if tries + 1 < MOST_TRIES else hopeless).append(notification)
-            else:
-                self.journal.put_back(slot)
-        return again, hopeless
-
-    def receive_into(self, buffer: bytearray) -> bool:
-        """Receive the oldest pending notification; see `LinuxListener.receive_into`.
-
-        It is in the journal as soon as the kernel has handed it out.
+    @classmethod
+    def of(cls, listener: LinuxListener) -> Self:
+        """The same with a new journal; *listener* is closed to whoever has it.
 
         Raises:
-            KernelError: As there; ENOMEM: the journal is full and cannot grow.
+            KernelError: There is no room for a journal; *listener* is as it was.
         """
+        made = cls(-1, sizes=listener.sizes)
+        made._fd = listener.detach()
+        return made
+
+    @classmethod
+    def revive(cls, fds: Sequence[int]) -> Self | None:
+        """What a predecessor left, of copies of both descriptors, in any order; taken over.
+
+        Returns:
+            ``None`` if they are something else; they stay the caller's.
+        """
+        # The order in which they come back is the store's own.
+        ordered = sorted(fds, key=lambda fd: _link(fd) != LISTENER_LINK)
+        if len(ordered) != 2 or _link(ordered[0]) != LISTENER_LINK:
+            return None
+        try:
+            journal = Journal.adopt(ordered[1])
+        except KernelError:
+            return None
+        return cls(ordered[0], journal)
+
+    _answer = LinuxListener.send
+    _give = LinuxListener.add_fd
+    is_valid = LinuxListener.is_valid
+
+    def _receive_at(self, slot: int) -> memoryview | None:
         journal = self.journal
-        slot = journal.take()
-        while slot is None:
-            self._make_room()
-            slot = journal.take()
         address = journal.address(slot)
         while _ioctl(self._fd, _RECV, address):
             number = _get_errno()
+            if number == errno.ENOENT:
+                return None
             if number != errno.EINTR:
-                journal.put_back(slot)
-                if number == errno.ENOENT:
-                    return False
                 raise KernelError(number, "ioctl(SECCOMP_IOCTL_NOTIF_RECV)")
-        buffer[:] = journal.notification(slot)
-        self._slots[_id_of(buffer)[0]] = slot
-        return True
-
-    def send(self, response: bytes | bytearray) -> bool:
-        """Answer; see `LinuxListener.send`. Then the journal has it no more."""
-        taken = super().send(response)
-        self._forget(_id_of(response)[0])
-        return taken
-
-    def add_fd(
-        self, id: NotificationId, fd: int, *, at: int | None = None, cloexec: bool = False
-    ) -> int:
-        """Put a copy of *fd* into the target; see `LinuxListener.add_fd`."""
-        try:
-            return super().add_fd(id, fd, at=at, cloexec=cloexec)
-        except TargetGone:
-            self._forget(id)
-            raise
-
-    def refuse(self, notification: bytes, number: int) -> bool:
-        """Answer *notification* with the errno *number*; False if nobody waits for it."""
-        response = Exchange(notification).answer(Fail(number))
-        return self.send(pad_response(response, self.sizes))
+        return journal.notification(slot)
 
     def close(self) -> None:
         """Close both; see `LinuxListener.close`. Other copies keep them alive (R3)."""
@@ -141,15 +110,9 @@ class JournaledListener(LinuxListener):
         self.journal.close()
         return fd
 
-    def _forget(self, number: int) -> None:
-        slot = self._slots.pop(number, None)
-        if slot is not None:
-            self.journal.put_back(slot)
 
-    def _make_room(self) -> None:
-        # A target may die while its call is with a handler that never answers.
-        gone = [id for id in list(self._slots) if not self.is_valid(NotificationId(id))]
-        for number in gone:
-            self._forget(number)
-        if not gone:
-            self.journal.grow()
+def _link(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/thread-self/fd/{fd}")
+    except OSError:
+        return ""

@@ -13,7 +13,7 @@ from unotify.abi.arch import Arch
 from unotify.abi.features import Feature
 from unotify.abi.seccomp import FilterFlag
 from unotify.abi.types import Tid
-from unotify.errors import KernelError
+from unotify.errors import KernelError, TargetGone
 from unotify.kernel import native
 from unotify.kernel._libc import NATIVE
 from unotify.kernel.entries import numbers_alike
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from unotify.calls.lookups import Spot
     from unotify.kernel.acting import Actor
     from unotify.kernel.acts import Outcome
+    from unotify.kernel.journaled import JournaledListener
     from unotify.kernel.pinning import Pin
 
 __all__ = ["LinuxKernel"]
@@ -108,6 +109,27 @@ class LinuxKernel:
     def poller(self) -> LinuxPoller:
         """A new poller; close it when done."""
         return LinuxPoller()
+
+    def journaled(self, listener: Listener) -> JournaledListener | None:
+        """The same with a new journal, in memory of its own; see `interface.Kernel`."""
+        from unotify.kernel.journaled import JournaledListener
+
+        return JournaledListener.of(listener) if type(listener) is LinuxListener else None
+
+    def revive(self, fds: Sequence[int]) -> JournaledListener | None:
+        """A listener of its descriptor and its journal's, in any order."""
+        from unotify.kernel.journaled import JournaledListener
+
+        return JournaledListener.revive(fds)
+
+    def user_namespace(self, pid: int) -> str:
+        """The user namespace of a process, as its link says; empty if it cannot be told."""
+        from unotify.kernel.surroundings import user_namespace_of
+
+        try:
+            return user_namespace_of(pid)
+        except (TargetGone, KernelError):
+            return ""
 
     def server(
         self,

@@ -2,41 +2,36 @@
 
 Theory of operation. One thread, the caller's, waits for sockets, signals and the clock, and
 never for a target: calls are served in the threads of supervisors (`wards`). The parts know
-nothing of each other: `reception` turns connections into states and listeners, `shelf`
+nothing of each other: `entrance` turns connections into states and listeners, `shelf`
 knows the policies, `containers` who is served. What they share passes through here.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import selectors
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from unotify.calls import Call
-from unotify.errors import Error, InvalidPolicy, KernelError, TargetGone
+from unotify.errors import Error
 from unotify.kernel import default_kernel
-from unotify.kernel.interface import Listener
-from unotify.kernel.journaled import JournaledListener
-from unotify.kernel.listener import LinuxListener
-from unotify.kernel.surroundings import user_namespace_of
+from unotify.kernel.interface import Kernel, Listener
 from unotify.oci.attending import Attendant
 from unotify.oci.bundles import Bundle, PeerError
 from unotify.oci.choosing import REFUSE, Choice
 from unotify.oci.containers import Container, Containers, Served
-from unotify.oci.door import Door
-from unotify.oci.killable import is_wait_killable
-from unotify.oci.lxc_reception import LxcReception
+from unotify.oci.continuing import Continuing
+from unotify.oci.entrance import Entrance
 from unotify.oci.moving import Moving
 from unotify.oci.process_state import ProcessState
-from unotify.oci.reception import Reception
-from unotify.oci.restoring import Restoring, remember
+from unotify.oci.reloading import reload
+from unotify.oci.restart import Finish, Hold, LetGo, leave, run
+from unotify.oci.restoring import Restoring
 from unotify.oci.shelf import Shelf, Version
 from unotify.oci.sockets import Peer
 from unotify.oci.survival import Survival
@@ -60,9 +55,6 @@ _LOOK: Final = 1.0
 _BREATH: Final = 0.1
 """Seconds of rest after a mistake, which may come again at once."""
 
-_LAST: Final = 1.0
-"""Seconds that a runtime has to finish when the agent is to leave."""
-
 
 class Agent:
     """Serves container runtimes.
@@ -73,15 +65,17 @@ class Agent:
         prepare: Adds handlers to the supervisor of each policy.
         calls: How many calls of one container may be in flight.
         drain: Seconds that calls in flight have to finish at the end.
+        kernel: The running one by default, or a simulated one.
         options: What each supervisor is made with, such as ``deadline``.
 
     Attributes:
         containers: Who is served.
         shelf: The policies.
         wards: Their supervisors.
+        entrance: Where runtimes come in.
         attendants: Who is told what the agent does.
         selector: What `run` waits for; the data of each file is a function of it.
-        survival: Keeps what the next agent needs to go on; without it all ends with this one.
+        kernel: Whose listeners they are.
 
     Raises:
         InvalidPolicy: Some policy is wrong.
@@ -95,17 +89,19 @@ class Agent:
         prepare: Callable[[Supervisor], None] = lambda _: None,
         calls: int = CALLS,
         drain: float = 5.0,
+        kernel: Kernel | None = None,
         **options: Any,
     ) -> None:
-        self.survival: Survival | None = None
+        self.kernel = default_kernel() if kernel is None else kernel
+        self._continuing: Continuing | None = None
         self._successor: socket.socket | None = None
         self.leaving = False
         """Whether another agent goes on with what this one has."""
         self.containers = Containers()
-        self.wards = Wards(prepare, **{"readers": READERS, **options})
+        self.wards = Wards(prepare, **{"kernel": self.kernel, "readers": READERS, **options})
         self.shelf: Shelf[Ward] = Shelf(
             Path(policies),
-            native=default_kernel().arch,
+            native=self.kernel.arch,
             make=self.wards.make,
             discard=self.wards.discard,
         )
@@ -118,8 +114,7 @@ class Agent:
         )
         self.selector.register(self._woken, selectors.EVENT_READ, self._on_wake)
         uids = frozenset({0, os.geteuid()}) if uids is None else uids
-        self.reception = Reception(Door(self.selector, uids=uids), welcome=self._welcome)
-        self.lxc = LxcReception(Door(self.selector, uids=uids), welcome=self._welcome)
+        self.entrance = Entrance(self.selector, uids=uids, welcome=self._welcome)
         self._moving = Moving(self.containers, self._closed, self._write_down, self.wake)
         self._running = False
         self._stopping = False
@@ -141,18 +136,7 @@ class Agent:
         Raises:
             KernelError: EPROTOTYPE: it is of no kind that runtimes connect to.
         """
-        match listening.type:
-            case socket.SOCK_STREAM:
-                self.reception.door.open(listening)
-            case socket.SOCK_SEQPACKET:
-                self.lxc.door.open(listening)
-            case _:
-                raise KernelError(
-                    errno.EPROTOTYPE,
-                    "getsockopt(2)",
-                    f"nobody connects to a socket such as {listening.getsockname()}",
-                    hint="ListenStream= for container runtimes, ListenSequentialPacket= for LXC",
-                )
+        self.entrance.open(listening)
 
     # -- containers ----------------------------------------------------------
 
@@ -176,20 +160,9 @@ class Agent:
             choice = self.shelf.loaded.choose(state)
             ward, version = self._chosen(choice)
             container = Container(state.id, state, ward, choice, Quota(self._calls), version)
-        served = Served(
-            listener,
-            state,
-            self._is_wait_killable(container, state),
-            user_namespace=_user_namespace(container, state),
-        )
-        kept = self._kept(container, served)
-        try:
-            self._serve(container, kept, backlog)
-        except BaseException:
-            if kept is not served:
-                self._let_go(kept.listener)
-                kept.listener.close()
-            raise
+        served = Served.of(listener, state, container, self.kernel)
+        serve = self._serve if self._continuing is None else self._continuing.keep
+        serve(container, served, backlog)
         return container
 
     def _chosen(self, choice: Choice) -> tuple[Ward, Version[Ward] | None]:
@@ -229,41 +202,19 @@ class Agent:
         Raises:
             OSError: The store does not say what it has.
         """
-        self.survival = survival
+        self._continuing = Continuing(survival, self._serve)
         restoring = Restoring(self.shelf, self.wards, self._calls)
-        survivors = survival.restore(handed)
-        found = [(survivor, *restoring.container_of(survivor)) for survivor in survivors]
-        before()
-        for survivor, container, served in found:
-            for notification in survivor.hopeless:
-                survivor.listener.refuse(notification, errno.EPERM)
-                _log.error("a call that agents died of is refused")
-            try:
-                self._serve(container, served, survivor.again)
-            except Error as error:
-                _log.error("container %s cannot be served any more: %s", container.id, error)
-                self._let_go(survivor.listener)
-                survivor.listener.close()
+        survivors = self._continuing.restore(restoring, handed, before)
         if survivors:
             again = sum(len(survivor.again) for survivor in survivors)
-            _log.info(
-                "%d containers go on, %d calls of theirs are decided again",
-                len(self.containers),
-                again,
-            )
+            told = "%d containers go on, %d calls of theirs are decided again"
+            _log.info(told, len(self.containers), again)
         return len(survivors)
 
-    def _kept(self, container: Container, served: Served) -> Served:
-        if self.survival is None or not isinstance(served.listener, LinuxListener):
-            return served
-        record = remember(container, served)
-        fd = served.listener.detach()
-        try:
-            return replace(served, listener=self.survival.keep(fd, record))
-        except (OSError, Error) as error:
-            # To be served by this agent alone is better than not to be served.
-            _log.error("container %s will not survive this agent: %s", container.id, error)
-            return replace(served, listener=LinuxListener(fd))
+    @property
+    def survival(self) -> Survival | None:
+        """Keeps what the next agent needs to go on; without it all ends with this one."""
+        return None if self._continuing is None else self._continuing.survival
 
     def hand_over(self, connection: socket.socket) -> None:
         """Give all containers to the agent that asks at *connection*, and stop.
@@ -275,10 +226,10 @@ class Agent:
         """
         if self.survival is None:
             raise PeerError("this agent keeps nothing for another one")
-        self.quiesce()
+        self.entrance.quiesce()
         if not hand_over(connection, self.survival.bundles):
             _log.error("another agent asked for all containers, and did not take them")
-            self._hold(held=False)
+            self.entrance.hold(held=False)
             return
         _log.info("another agent serves all containers from now on")
         self._successor = connection.dup()
@@ -286,18 +237,8 @@ class Agent:
         self.leave()
 
     def _write_down(self, container: Container, served: Served) -> None:
-        if isinstance(served.listener, JournaledListener):
-            served.listener.journal.record = remember(container, served)
-
-    def _check_store(self, survival: Survival) -> None:
-        try:
-            survival.store.check()
-        except OSError as error:
-            _log.error("containers will not survive this agent: %s", error)
-
-    def _let_go(self, listener: Listener) -> None:
-        if self.survival is not None and isinstance(listener, JournaledListener):
-            self.survival.release(listener)
+        if self._continuing is not None:
+            self._continuing.write_down(container, served)
 
     @property
     def accepting(self) -> bool:
@@ -311,15 +252,6 @@ class Agent:
     def add_instrument(self, instrument: Instrument) -> None:
         """Show *instrument* what happens to all containers, those that come later too."""
         self.wards.add_instrument(instrument)
-
-    def _is_wait_killable(self, container: Container, state: ProcessState) -> bool:
-        if container.choice.wait_killable is not None:
-            return container.choice.wait_killable
-        # An exec has the filter of its container's profile, but not each runtime says where
-        # that is.
-        if container.listeners:
-            return any(served.wait_killable for served in container.listeners.values())
-        return is_wait_killable(state.bundle)
 
     def _welcome(self, state: ProcessState, listener: Listener, peer: Peer) -> None:
         try:
@@ -340,7 +272,8 @@ class Agent:
         # In a thread of a supervisor.
         if self.leaving:
             return
-        self._let_go(listener)
+        if self._continuing is not None:
+            self._continuing.let_go(listener)
         container = self.containers.closed(listener)
         if container is not None:
             _log.info("container %s has ended", container.id)
@@ -356,39 +289,12 @@ class Agent:
         """
         for attendant in self.attendants:
             attendant.reloading()
-        done = self._reload()
+        done = reload(self.shelf, self.containers, self._moving, self._chosen)
+        if done:
+            self.wards.sweep()
         for attendant in self.attendants:
             attendant.reloaded(done=done)
         return done
-
-    def _reload(self) -> bool:
-        try:
-            old, new = self.shelf.load()
-        except InvalidPolicy as error:
-            for problem in error.problems:
-                place = ":".join(
-                    str(part)
-                    for part in (problem.source, problem.line, problem.column)
-                    if part is not None
-                )
-                _log.error("%s", f"{place}: {problem}" if place else str(problem))
-            _log.error("the policies stay as they were")
-            return False
-        said = []
-        for name in sorted({*old.policies, *new.policies}):
-            before, now = old.policies.get(name), new.policies.get(name)
-            if before is now:
-                continue
-            said.append(f"{name} is {'new' if not before else 'changed' if now else 'gone'}")
-            if before is not None:
-                before.made.outdated = True
-        _log.info("policies are loaded: %s", ", ".join(said) or "none has changed")
-        for container in self.containers:
-            if container.choice.moves:
-                choice = new.choose(container.state)
-                self._moving.move(container, choice, *self._chosen(choice))
-        self.wards.sweep()
-        return True
 
     # -- running -------------------------------------------------------------
 
@@ -424,8 +330,8 @@ class Agent:
 
     def _pause(self) -> float:
         now = time.monotonic()
-        dues = (self._look_at, self.reception.expire(now), self.lxc.expire())
-        return max(0.0, min(due for due in dues if due is not None) - now)
+        due = self.entrance.expire(now)
+        return max(0.0, min(self._look_at, self._look_at if due is None else due) - now)
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -434,8 +340,8 @@ class Agent:
         if now >= self._look_at:
             self._look_at = now + _LOOK
             asked = self.shelf.changed() or asked
-            if self.survival is not None:
-                self._check_store(self.survival)
+            if self._continuing is not None:
+                self._continuing.check()
             self.beaten = now
             for attendant in self.attendants:
                 attendant.beat()
@@ -458,31 +364,24 @@ class Agent:
         """
         if self.leaving:
             return
-        self.quiesce()
-        self.leaving = True
-        self.reception.close()
-        self.lxc.close()
-        self.wards.leave(self._drain)
-        if self.survival is not None:
-            self.survival.store.close()
 
-    def _hold(self, *, held: bool = True) -> None:
-        self.reception.door.hold(held=held)
-        self.lxc.door.hold(held=held)
+        def do(step: Hold | Finish | LetGo) -> None:
+            match step:
+                case Hold():
+                    self.entrance.quiesce()
+                    self.leaving = True
+                    self.entrance.close()
+                case Finish():
+                    self.wards.leave(self._drain)
+                case LetGo() if self.survival is not None:
+                    self.survival.store.close()
+
+        run(leave(), do)
 
     @property
     def refused(self) -> int:
         """Connections that brought nothing, so far."""
-        return self.reception.door.refused + self.lxc.door.refused
-
-    def quiesce(self) -> None:
-        """Take no more containers, but those that runtimes are about to hand over."""
-        self._hold()
-        end = time.monotonic() + _LAST
-        while len(self.reception) and (left := end - time.monotonic()) > 0:
-            for key, _ in self.selector.select(left):
-                if key.data.__self__ is self.reception:
-                    key.data(key.fileobj)
+        return self.entrance.refused
 
     def close(self) -> None:
         """Take no more containers, answer what is in flight, and close all listeners.
@@ -490,8 +389,7 @@ class Agent:
         Calls have `drain` seconds to finish, in all supervisors at once; what is unanswered
         then gets the fault reply. Whoever lives on gets ENOSYS for each notified call.
         """
-        self.reception.close()
-        self.lxc.close()
+        self.entrance.close()
         self.wards.close(self._drain)
         self._moving.close()
         if self._successor is not None:
@@ -499,14 +397,3 @@ class Agent:
         self.selector.close()
         self._wake.close()
         self._woken.close()
-
-
-def _user_namespace(container: Container, state: ProcessState) -> str:
-    """Where a capability counts: the user namespace that the container began in."""
-    # Not each runtime says who an exec is, and it may not begin elsewhere.
-    if container.listeners:
-        return next(iter(container.listeners.values())).user_namespace
-    try:
-        return user_namespace_of(state.pid) if state.pid else ""
-    except (TargetGone, KernelError):
-        return ""

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from secrets import token_hex
 from threading import Lock
+from typing import Self
 
-from unotify.kernel.interface import Listener
+from unotify.kernel.interface import Kernel, Listener
 from unotify.oci.choosing import Choice
+from unotify.oci.killable import is_wait_killable
 from unotify.oci.process_state import ProcessState
 from unotify.oci.shelf import Version
 from unotify.oci.wards import Ward
@@ -37,6 +39,28 @@ class Served:
     wait_killable: bool
     since: float = field(default_factory=time.time)
     user_namespace: str = ""
+
+    @classmethod
+    def of(
+        cls, listener: Listener, state: ProcessState, container: Container, kernel: Kernel
+    ) -> Self:
+        """*listener*, with what can be told of it."""
+        # An exec has the filter of its container's profile, but not each runtime says where that
+        # is, or who it is; and it may not begin in another user namespace.
+        first = next(iter(container.listeners.values()), None)
+        killable = container.choice.wait_killable
+        if killable is None:
+            others = container.listeners.values()
+            killable = (
+                is_wait_killable(state.bundle)
+                if first is None
+                else any(served.wait_killable for served in others)
+            )
+        if first is not None:
+            namespace = first.user_namespace
+        else:
+            namespace = kernel.user_namespace(state.pid) if state.pid else ""
+        return cls(listener, state, killable, user_namespace=namespace)
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,7 @@ import time
 from typing import Any
 
 from unotify.oci.bundles import Bundle, PeerError, close_all, peer_of, receive, require_peer, send
+from unotify.oci.restart import Desk
 
 __all__ = ["Keeper", "main"]
 
@@ -39,7 +40,7 @@ class Keeper:
         self._server = server
         self._hold = hold
         self._agent: socket.socket | None = None
-        self._bundles: dict[str, Bundle] = {}
+        self._desk: Desk[Bundle] = Desk()
 
     def run(self) -> None:
         """Serve until nobody comes any more."""
@@ -56,6 +57,7 @@ class Keeper:
                 if not self._serve(self._agent):
                     self._agent.close()
                     self._agent = None
+                    self._desk.go()
                     deadline = time.monotonic() + self._hold
             elif self._server.fileno() in ready:
                 self._accept()
@@ -65,9 +67,9 @@ class Keeper:
 
     def close(self) -> None:
         """Let everything go."""
-        for bundle in self._bundles.values():
+        for bundle in self._desk.bundles.values():
             bundle.close()
-        self._bundles.clear()
+        self._desk.bundles.clear()
         self._server.close()
         if self._agent is not None:
             self._agent.close()
@@ -77,16 +79,18 @@ class Keeper:
         connection.settimeout(_PATIENCE)
         try:
             require_peer(connection)
+            if self._desk.come():
+                self._agent = connection
+                send(connection, {"keeps": len(self._desk.bundles)})
+                return
             if self._agent is not None:
                 pid, _ = peer_of(self._agent)
                 send(connection, {"error": f"an agent is here already: process {pid}"})
-                connection.close()
-                return
-            send(connection, {"keeps": len(self._bundles)})
         except OSError:
-            connection.close()
-            return
-        self._agent = connection
+            if self._agent is connection:
+                self._agent = None
+                self._desk.go()
+        connection.close()
 
     def _serve(self, agent: socket.socket) -> bool:
         """Do what the agent asks for; False when it has gone, or talks nonsense."""
@@ -106,22 +110,21 @@ class Keeper:
         name = message.get("name")
         match message.get("do"):
             case "store" if isinstance(name, str) and fds:
-                old = self._bundles.get(name)
-                self._bundles[name] = Bundle(name, fds)
-                if old is not None:
-                    old.close()
-                return {"done": True}
+                return _closing(self._desk.store(name, Bundle(name, fds)))
             case "forget" if isinstance(name, str) and not fds:
-                bundle = self._bundles.pop(name, None)
-                if bundle is not None:
-                    bundle.close()
-                return {"done": True}
+                return _closing(self._desk.forget(name))
             case "take" if not fds:
-                for bundle in self._bundles.values():
+                for bundle in self._desk.bundles.values():
                     send(agent, {"name": bundle.name}, bundle.fds)
                 return {"done": True}
         close_all(fds)
         raise PeerError(f"{message!r} is not understood")
+
+
+def _closing(bundle: Bundle | None) -> dict[str, Any]:
+    if bundle is not None:
+        bundle.close()
+    return {"done": True}
 
 
 def main(fd: int, hold: float) -> None:

@@ -13,7 +13,6 @@ then, a message is sent twice. Answers are not given twice, since the kernel tak
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,10 +21,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
 
-from unotify.errors import KernelError
-from unotify.kernel.journal import Journal
-from unotify.kernel.journaled import JournaledListener
-from unotify.kernel.listener import LISTENER_LINK
+from unotify.kernel import default_kernel
+from unotify.kernel.interface import Journaled, Kernel, Listener
 from unotify.oci.bundles import Bundle
 from unotify.oci.stores import Store
 
@@ -41,12 +38,12 @@ class Survivor:
 
     Attributes:
         listener: It, with its journal.
-        record: What `Survival.keep` was told of it; empty if that cannot be read.
+        record: What `Survival.write_down` was told of it; empty if that cannot be read.
         again: Notifications that were under way, to be decided again before any other.
         hopeless: Notifications that several agents have died of, to be refused.
     """
 
-    listener: JournaledListener
+    listener: Journaled
     record: Mapping[str, Any]
     again: Sequence[bytes]
     hopeless: Sequence[bytes]
@@ -55,86 +52,114 @@ class Survivor:
 class Survival:
     """Keeps what a successor needs.
 
-    Thread-safe, but for `restore`.
+    Thread-safe, but for what is done with bundles of a predecessor.
 
     Args:
         store: Where.
+        kernel: Whose listeners they are; the running one by default.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, kernel: Kernel | None = None) -> None:
         self.store = store
+        self._kernel = default_kernel() if kernel is None else kernel
         self._lock = Lock()
-        self._names: dict[JournaledListener, str] = {}
+        self._names: dict[Journaled, str] = {}
         self._sockets: dict[str, socket.socket] = {}
+        self._left: dict[str, Bundle] = {}
 
-    def restore(self, handed: Iterable[Bundle] = ()) -> list[Survivor]:
-        """Take what the predecessor left; once, before anything is kept.
+    # -- what a predecessor left -----------------------------------------------
 
-        Args:
-            handed: What it handed over itself (`unotify.oci.takeover`).
+    def accept(self, handed: Iterable[Bundle]) -> list[str]:
+        """Take what a predecessor has handed over itself; once, before all else.
+
+        Returns:
+            What it is called.
         """
-        bundles = {bundle.name: bundle for bundle in handed}
-        for bundle in bundles.values():
-            self.store.put(bundle.name, bundle.fds)
-        for bundle in self.store.take():
-            if bundle.name in bundles:
-                bundle.close()  # copies of the same
-            else:
-                bundles[bundle.name] = bundle
-        survivors = []
-        for name, bundle in bundles.items():
-            if name.startswith(_SOCKET) and len(bundle.fds) == 1:
-                with suppress(OSError):
-                    self._sockets[name] = socket.socket(fileno=bundle.fds[0])
-                    continue
-            elif (survivor := self._survivor(bundle)) is not None:
-                survivors.append(survivor)
-                continue
-            bundle.close()
-            self.store.forget(name)
-        return survivors
+        self._left = {bundle.name: bundle for bundle in handed}
+        return list(self._left)
 
-    def _survivor(self, bundle: Bundle) -> Survivor | None:
-        # The order in which they come back is the store's own.
-        fds = sorted(bundle.fds, key=lambda fd: _link(fd) != LISTENER_LINK)
-        if len(fds) != 2 or _link(fds[0]) != LISTENER_LINK:
-            return None
-        try:
-            journal = Journal.adopt(fds[1])
-        except KernelError:
-            return None
-        listener = JournaledListener(fds[0], journal)
-        self._names[listener] = bundle.name
-        again, hopeless = listener.recover()
-        return Survivor(listener, _record(journal), again, hopeless)
-
-    def keep(self, fd: int, record: bytes) -> JournaledListener:
-        """Make the listener *fd* one that survives; it is kept when this returns.
-
-        Args:
-            fd: A listener, taken over unless this raises.
-            record: What to tell the successor about it: a JSON object.
+    def take(self) -> list[str]:
+        """Take what is in the store; what is it all called?
 
         Raises:
-            KernelError: *fd* is no listener, or there is no room for a journal.
-            OSError: It cannot be kept.
+            OSError: The store does not say what it has.
         """
-        name = _LISTENER + secrets.token_hex(8)
-        listener = JournaledListener.from_fd(fd)
-        try:
-            listener.journal.record = record
-            self.store.put(name, [listener.fileno(), listener.journal.fileno()])
-        except BaseException:
-            listener.detach()
-            raise
-        with self._lock:
-            self._names[listener] = name
-        return listener
+        taken = self.store.take()
+        for bundle in taken:
+            if bundle.name in self._left:
+                bundle.close()  # copies of the same
+            else:
+                self._left[bundle.name] = bundle
+        return [bundle.name for bundle in taken]
 
-    def release(self, listener: JournaledListener) -> None:
-        """Keep *listener* no more: nobody uses its filter, or it is let go."""
+    def recover(self, name: str) -> Survivor | None:
+        """What the bundle *name* is, if it is a listener; a socket waits for `listening`.
+
+        What is neither is closed and forgotten.
+        """
+        bundle = self._left.pop(name)
+        if name.startswith(_SOCKET) and len(bundle.fds) == 1:
+            with suppress(OSError):
+                self._sockets[name] = socket.socket(fileno=bundle.fds[0])
+                return None
+        elif (listener := self._kernel.revive(bundle.fds)) is not None:
+            self._names[listener] = name
+            again, hopeless = listener.recover()
+            return Survivor(listener, _record(listener), again, hopeless)
+        bundle.close()
+        self.store.forget(name)
+        return None
+
+    # -- what a successor needs ------------------------------------------------
+
+    @staticmethod
+    def new_name() -> str:
+        """A name for one more listener."""
+        return _LISTENER + secrets.token_hex(8)
+
+    def write_down(self, name: str, listener: Listener, record: bytes) -> Journaled | None:
+        """Make *listener* one that survives once it is `put`.
+
+        Args:
+            name: What to call it.
+            listener: It; not to be used any more afterwards.
+            record: What to tell the successor about it: a JSON object.
+
+        Returns:
+            ``None`` if it is of a kind that cannot survive, and is as it was.
+
+        Raises:
+            KernelError: There is no room for a journal; *listener* is as it was.
+            ValueError: *record* is too long.
+        """
+        made = self._kernel.journaled(listener)
+        if made is not None:
+            with self._lock:
+                self._names[made] = name
+            made.journal.record = record
+        return made
+
+    def put(self, name: str) -> None:
+        """Put the listener or the handed bundle *name* into the store: it is kept afterwards.
+
+        Raises:
+            OSError: It is not, for now.
+        """
+        if name in self._left:
+            self.store.put(name, self._left[name].fds)
+            return
         with self._lock:
-            name = self._names.pop(listener, None)
+            listener = next(each for each, called in self._names.items() if called == name)
+        self.store.put(name, [listener.fileno(), listener.journal.fileno()])
+
+    def release(self, listener: Listener) -> None:
+        """Keep *listener* no more: nobody uses its filter, or it is let go.
+
+        Raises:
+            OSError: The store cannot be told.
+        """
+        with self._lock:
+            name = self._names.pop(listener, None)  # type: ignore[call-overload]
         if name is not None:
             self.store.forget(name)
 
@@ -167,16 +192,9 @@ class Survival:
             self.store.forget(_SOCKET + name)
 
 
-def _link(fd: int) -> str:
+def _record(listener: Journaled) -> Mapping[str, Any]:
     try:
-        return os.readlink(f"/proc/thread-self/fd/{fd}")
-    except OSError:
-        return ""
-
-
-def _record(journal: Journal) -> Mapping[str, Any]:
-    try:
-        found = json.loads(journal.record)
+        found = json.loads(listener.journal.record)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,29 +2,53 @@
 
 The successor connects to the agent's control socket and asks. Then
 
-1. the agent takes no more containers, and sends all that it keeps;
+1. the agent takes no more containers, and sends all that it keeps, and a pidfd of its own;
 2. the successor says that it has everything;
-3. the agent receives no more calls, lets handlers finish for a while, and ends;
+3. the agent says that it leaves, receives no more calls, lets handlers finish for a while, and
+   ends;
 4. its end closes the connection: only now the successor serves.
 
-So at no time two of them receive, and whoever of the two dies on the way, somebody has the
-listeners: before step 2 the agent goes on as if nobody had asked. Both look who the other one is:
-of the same user, or root.
+`unotify.oci.restart` has the order, and what follows if one of the two dies on the way or loses
+patience with the other. A connection that ends without the promise of step 3 is no sign that the
+agent has ended: the pidfd tells. Both look who the other one is: of the same user, or root.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from unotify.oci.bundles import Bundle, PeerError, receive, require_peer, send
+from unotify.oci.bundles import Bundle, PeerError, close_all, receive, require_peer, send
+from unotify.oci.restart import (
+    HUNG_UP,
+    SILENT,
+    AskLife,
+    Hear,
+    Message,
+    Nothing,
+    Say,
+    ask,
+    give,
+    run,
+)
 
 __all__ = ["hand_over", "take_over"]
 
+_log = logging.getLogger("unotify.agent")
+
 _PATIENCE: Final = 10.0
+
+_LONG: Final = 60.0
+"""Seconds after which a successor says that it still waits."""
+
+_LAST: Final = 5.0
+"""Seconds that a process that was killed may take from its last descriptor to its end."""
 
 
 def hand_over(connection: socket.socket, bundles: Callable[[], list[Bundle]]) -> bool:
@@ -35,65 +59,123 @@ def hand_over(connection: socket.socket, bundles: Callable[[], list[Bundle]]) ->
         bundles: What there is to give; no more may be added once this is called.
 
     Returns:
-        Whether the successor has it: then the caller is to receive nothing more, and to end.
+        Whether the successor has it and was promised our end: then the caller is to receive nothing
+        more, and to end. The connection is to stay open until nothing more is received.
     """
     connection.settimeout(_PATIENCE)
-    try:
-        given = bundles()
-        for bundle in given:
-            send(connection, {"name": bundle.name}, bundle.fds)
-        send(connection, {"done": True, "count": len(given)})
-        received = receive(connection)
-    except OSError:
-        return False
-    return received is not None and received[0].get("have") == len(given)
+    given = {bundle.name: bundle for bundle in bundles()}
+
+    def do(step: Say | Hear) -> Any:
+        if isinstance(step, Hear):
+            try:
+                received = receive(connection)
+            except OSError:
+                return SILENT
+            if received is None:
+                return HUNG_UP
+            close_all(received[1])
+            return received[0]
+        fds = given[step.bundle].fds if step.bundle else ()
+        life = _ourselves() if step.life else ()
+        try:
+            send(connection, dict(step.message), fds or life)
+        except OSError:
+            return False
+        finally:
+            close_all(life)
+        return True
+
+    return run(give(given), do)
 
 
-def take_over(path: Path, *, timeout: float = 60.0) -> list[Bundle]:
-    """Ask the agent at *path* for all that it has, and wait for its end.
+def _ourselves() -> tuple[int, ...]:
+    # Before Linux 5.3 there are none: then the successor takes us for alive.
+    with suppress(OSError):
+        return (os.pidfd_open(os.getpid()),)
+    return ()
+
+
+def take_over(path: Path) -> list[Bundle]:
+    """Ask the agent at *path* for all that it has, and wait for its end, however long it takes.
 
     Args:
         path: Its control socket.
-        timeout: Seconds until it has to have ended.
 
     Returns:
         What it kept; the descriptors are the caller's.
 
     Raises:
-        PeerError: It is of another user, refuses, or does not end.
+        PeerError: It is of another user, refuses, or goes on.
         OSError: There is none at *path*.
     """
-    found: list[Bundle] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
         sock.settimeout(_PATIENCE)
         sock.connect(str(path))
         require_peer(sock)
+        taking = _Taking(sock)
         try:
-            send(sock, {"do": "hand-over"})
-            while True:
-                received = receive(sock)
-                if received is None:
-                    raise PeerError("the agent ended while it handed over")
-                message, fds = received
-                if "error" in message:
-                    raise PeerError(str(message["error"]))
-                if "done" in message:
-                    break
-                found.append(Bundle(str(message.get("name")), fds))
-            if message.get("count") != len(found):
-                raise PeerError(f"the agent sent {message.get('count')} bundles, {len(found)} came")
-            send(sock, {"have": len(found)})
-            _wait_for_end(sock, timeout)
+            taken = run(ask(), taking.do)
+            if not taken.serve:
+                raise PeerError(taken.why)
         except BaseException:
-            for bundle in found:
+            for bundle in taking.found:
                 bundle.close()
             raise
-    return found
+        finally:
+            close_all(taking.life)
+    if taken.why:
+        _log.warning("%s: what it had handed over by then is served", taken.why)
+    return taking.found
 
 
-def _wait_for_end(sock: socket.socket, timeout: float) -> None:
+class _Taking:
+    """What a successor has by now."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.found: list[Bundle] = []
+        self.life: tuple[int, ...] = ()
+        self._socket = sock
+
+    def do(self, step: Say | Hear | AskLife) -> Any:
+        """Do one step."""
+        match step:
+            case Say(message):
+                try:
+                    send(self._socket, dict(message))
+                except OSError:
+                    return False  # it will be heard that it has hung up
+                return True
+            case Hear(ending):
+                while (heard := self._hear(_LONG if ending else _PATIENCE)) is SILENT and ending:
+                    _log.warning("the agent before has been asked to end, and has not yet")
+                return heard
+            case AskLife():
+                return not (self.life and _readable(self.life[0], _LAST))
+
+    def _hear(self, timeout: float) -> Message | Nothing:
+        # Its end, whatever holds the connection open: a helper process perhaps.
+        if not _readable(self._socket.fileno(), timeout, *self.life):
+            return SILENT
+        if not _readable(self._socket.fileno(), 0):
+            return HUNG_UP
+        try:
+            received = receive(self._socket)
+        except ConnectionResetError:
+            return HUNG_UP  # with words of ours unread
+        if received is None:
+            return HUNG_UP
+        message, fds = received
+        if "name" in message:
+            self.found.append(Bundle(str(message["name"]), fds))
+        elif "agent" in message and not self.life:
+            self.life = fds
+        else:
+            close_all(fds)
+        return message
+
+
+def _readable(fd: int, timeout: float, *others: int) -> bool:
     poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    # It says nothing more: what comes is its end.
-    if not poll.poll(timeout * 1000):
-        raise PeerError(f"the agent did not end within {timeout:g} s after it had handed over")
+    for each in (fd, *others):
+        poll.register(each, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

@@ -28,11 +28,12 @@ from unotify.abi.types import Tid
 from unotify.bpf import Program
 from unotify.bpf.instructions import decode
 from unotify.errors import AlreadySupervised, KernelError, TargetGone
-from unotify.kernel.interface import Enforcement, Spawned
+from unotify.kernel.interface import Enforcement, Listener, Spawned
 from unotify.testing.facility import descriptors, installing, natives, signals, stepping, tasks
 from unotify.testing.facility.entering import enter
 from unotify.testing.facility.state import CallData, File, Task, World
 from unotify.testing.facility.traits import LATEST, VERSIONS, Trait, features_of
+from unotify.testing.journaled import SimulatedJournaledListener, SimulatedMemory, journaled, revive
 from unotify.testing.listener import SimulatedListener, SimulatedPoller
 from unotify.testing.processes import Running, SimulatedProcess
 from unotify.testing.target import FakeTarget
@@ -80,6 +81,7 @@ class SimulatedKernel:
         links: What paths resolve to, where that is not the path itself.
         cgroup: The control group of all targets.
         clock: Simulated seconds since the beginning.
+        memories: What is in journals, by file.
 
     Example:
         >>> from unotify import Fail, Supervisor
@@ -121,6 +123,7 @@ class SimulatedKernel:
         self._given: dict[int, _Given] = {}
         self._running: dict[int, Running] = {}
         self._pollers: list[SimulatedPoller] = []
+        self.memories: dict[int, SimulatedMemory] = {}
         self._next = _APART
         self._chance = None if seed is None else random.Random(seed)
 
@@ -154,6 +157,18 @@ class SimulatedKernel:
         poller = SimulatedPoller(self)
         self._pollers.append(poller)
         return poller
+
+    def journaled(self, listener: Listener) -> SimulatedJournaledListener | None:
+        """The same with a new journal; see `unotify.kernel.interface.Kernel`."""
+        return journaled(self, listener)
+
+    def revive(self, fds: Sequence[int]) -> SimulatedJournaledListener | None:
+        """A listener of its descriptor inside the facility and its journal's, in any order."""
+        return revive(self, fds)
+
+    def user_namespace(self, pid: int) -> str:
+        """There are no user namespaces here: empty."""
+        return ""
 
     def rest(self) -> None:
         """Nothing is kept for targets."""

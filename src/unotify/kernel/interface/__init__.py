@@ -6,6 +6,7 @@ operating system, and each ordering of events can be a unit test.
 """
 
 from unotify.kernel.interface.files import Entering, Held, Lookable, Looking
+from unotify.kernel.interface.journals import Journal, Journaled
 from unotify.kernel.interface.kernel import Kernel
 from unotify.kernel.interface.listening import Listener, Poller, Ready
 from unotify.kernel.interface.programs import Enforcement, Process, Spawned
@@ -18,6 +19,8 @@ __all__ = [
     "Enforcement",
     "Entering",
     "Held",
+    "Journal",
+    "Journaled",
     "Kernel",
     "Listener",
     "Lookable",

@@ -9,6 +9,7 @@ from unotify.abi.arch import Arch
 from unotify.abi.features import Feature
 from unotify.abi.seccomp import FilterFlag
 from unotify.abi.types import Tid
+from unotify.kernel.interface.journals import Journaled
 from unotify.kernel.interface.listening import Listener, Poller
 from unotify.kernel.interface.programs import Spawned
 from unotify.kernel.interface.serving import Server, Shortcut
@@ -36,6 +37,26 @@ class Kernel(Protocol):
 
     def poller(self) -> Poller:
         """A new poller; whoever asks closes it."""
+
+    def journaled(self, listener: Listener) -> Journaled | None:
+        """The same with a new journal; *listener* itself is not to be used any more.
+
+        Returns:
+            ``None`` if it is of a kind that nobody can keep; it is as it was.
+
+        Raises:
+            KernelError: There is no room for a journal; *listener* is as it was.
+        """
+
+    def revive(self, fds: Sequence[int]) -> Journaled | None:
+        """A listener of its descriptor and its journal's, in any order; they are taken over.
+
+        Returns:
+            ``None`` if they are something else; they stay the caller's.
+        """
+
+    def user_namespace(self, pid: int) -> str:
+        """The user namespace of a process, as its link says; empty if it cannot be told."""
 
     def server(
         self,
