@@ -92,7 +92,16 @@ class _Server(ThreadingMixIn, TCPServer):
             self.address_family = socket.AF_INET6
         self._room = BoundedSemaphore(_MOST)
         # Its own says addresses of TCP only.
-        super().__init__(address, handler)  # type: ignore[arg-type]
+        super().__init__(address, handler, bind_and_activate=False)  # type: ignore[arg-type]
+        try:
+            self.server_bind()
+            if isinstance(address, str):
+                # Nobody can connect before listen(), so nobody finds it with other permissions.
+                os.chmod(address, 0o600)
+            self.server_activate()
+        except BaseException:
+            self.server_close()
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._room.acquire(blocking=False):
@@ -165,8 +174,6 @@ class Web:
                 "bind(2)",
                 f"cannot listen at {address}: {error.strerror}",
             ) from error
-        if self._path is not None:
-            os.chmod(self._path, 0o600)
         self._thread = Thread(target=self._server.serve_forever, name="unotify-web", daemon=True)
 
     def start(self) -> None:

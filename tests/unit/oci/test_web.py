@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
+from socketserver import TCPServer
+
 import pytest
 
-from unotify.oci.web import parse_address
+from unotify.oci.web import Web, parse_address
 
 
 @pytest.mark.parametrize(
@@ -28,3 +32,20 @@ def test_what_is_no_address(text: str) -> None:
     """One sentence with examples."""
     with pytest.raises(ValueError, match="is no address: write"):
         parse_address(text)
+
+
+def test_a_unix_socket_is_its_owners_before_anybody_can_connect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has mode 0600 when listen(2) is called, and goes at the end."""
+    path = tmp_path / "metrics"
+    modes = []
+
+    def activate(server: TCPServer) -> None:
+        modes.append(stat.S_IMODE(path.stat().st_mode))
+        server.socket.listen()
+
+    monkeypatch.setattr(TCPServer, "server_activate", activate)
+    Web(str(path), {}).close()
+    assert modes == [0o600]
+    assert not path.exists()
