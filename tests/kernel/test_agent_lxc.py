@@ -7,6 +7,8 @@ import logging
 import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +16,11 @@ from typing import Any, Self
 
 import pytest
 
+from tests.conftest import missing
 from tests.kernel.agent_support import Running, connect, policy, send
 from tests.kernel.perform_support import descriptors
 from tests.kernel.targets import Target, until
+from tests.privileged.handlers_support import open_to_all
 from unotify.abi.seccomp import ListenerFlag
 from unotify.abi.structs import RESPONSE
 from unotify.calls import Call
@@ -362,3 +366,61 @@ def test_descriptors_do_not_pile_up(tmp_path: Path) -> None:
             assert pair.monitor.relay(exchange)
             assert target.answer()["ret"] == number
         assert len(set(counts)) == 1
+
+
+_STRANGER = """
+import array, os, socket, sys
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connected:
+    connected.connect(sys.argv[1])
+    print(connected.recv(1))
+"""
+
+
+def test_other_users_cannot_say_who_calls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A packet's word for whose call it is counts from root and the agent's user alone."""
+    if os.geteuid():
+        missing("this takes another user")
+    open_to_all(tmp_path)
+    with Proxy(tmp_path, policies={"default": policy(22)}, uids={0, 65534}) as proxy:
+        proxy.lxc.chmod(0o666)
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _STRANGER, proxy.lxc],
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=20,
+        )
+        assert done.stdout == b"b''\n"
+        assert "user 65534 may not connect" in caplog.text
+        assert len(proxy.agent.entrance.lxc) == 0
+
+
+@pytest.mark.parametrize("kind", ["fifo", "text", "link"])
+def test_a_directory_that_is_no_threads(proxy: Proxy, tmp_path: Path, kind: str) -> None:
+    """Whatever comes in the place of it does not stop who looks at it."""
+    forged = tmp_path / "forged"
+    forged.mkdir()
+    if kind == "fifo":
+        os.mkfifo(forged / "stat")
+    elif kind == "text":
+        (forged / "stat").write_text("nothing")
+    else:
+        (forged / "stat").symlink_to("/proc/self/stat")
+    with Target("getppid") as target, Monitor(proxy.lxc, target) as monitor:
+        target.call("getppid")
+        until(target.listener.pending)
+        raw = bytearray(80)
+        assert target.listener.receive_into(raw)
+        exchange = Exchange(raw)
+        directory = os.open(forged, os.O_PATH | os.O_DIRECTORY)
+        fds = (directory, directory, target.listener.fileno())
+        send(monitor.connected, monitor.packet(exchange, bytes(raw)), *fds)
+        os.close(directory)
+        assert monitor.hung_up()
+        target.send(exchange, error=-errno.ENOSYS)
+        assert target.answer()["errno"] == errno.ENOSYS
+        # Others are served as ever.
+        with Target("getppid") as other, Monitor(proxy.lxc, other) as next_one:
+            assert next_one.called("getppid")["ret"] == 22

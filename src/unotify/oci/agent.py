@@ -61,7 +61,8 @@ class Agent:
 
     Args:
         policies: The directory of policies.
-        uids: Users whose runtimes may connect; ourselves and root by default.
+        uids: Users whose runtimes may connect; ourselves and root by default. Nobody else's LXC
+            may.
         prepare: Adds handlers to the supervisor of each policy.
         calls: How many calls of one container may be in flight.
         drain: Seconds that calls in flight have to finish at the end.

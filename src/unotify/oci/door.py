@@ -120,7 +120,7 @@ class Door:
             return
         if peer.uid not in self._uids:
             connected.close()
-            self.refuse(peer, f"user {peer.uid} may not connect; --allow-uid lets it")
+            self.refuse(peer, f"user {peer.uid} may not connect; see --allow-uid")
             return
         connected.setblocking(False)
         self.greet(connected, peer)

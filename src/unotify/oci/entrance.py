@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 import time
@@ -28,7 +29,7 @@ class Entrance:
 
     Args:
         selector: The agent's.
-        uids: Users that may connect.
+        uids: Users that may connect; of LXC only ourselves and root, if they may.
         welcome: Is given each state with its listener and the peer; owns the listener.
     """
 
@@ -41,7 +42,9 @@ class Entrance:
     ) -> None:
         self._selector = selector
         self.reception = Reception(Door(selector, uids=uids), welcome=welcome)
-        self.lxc = LxcReception(Door(selector, uids=uids), welcome=welcome)
+        # A kernel's listener cannot lie about who calls; a packet can, and its word would count.
+        trusted = {0, os.geteuid()}.intersection(uids)
+        self.lxc = LxcReception(Door(selector, uids=trusted), welcome=welcome)
 
     def open(self, listening: socket.socket) -> None:
         """Accept at *listening*, which is closed at the end.

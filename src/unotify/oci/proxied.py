@@ -31,6 +31,8 @@ from unotify.oci.sockets import Received, receive
 
 __all__ = ["PATIENCE", "ProxiedListener"]
 
+_LONGEST_STAT: Final = 4096
+
 PATIENCE: Final = 27.0
 """Seconds after LXC has sent a packet in which it may be answered; LXC waits 30."""
 
@@ -234,8 +236,12 @@ def _require_same_thread(directory: int, tid: int) -> None:
 def _started(name: str, directory: int | None = None) -> bytes:
     """When a thread started, which no two of one number share; empty if it has ended."""
     try:
-        with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory), "rb") as file:
+        # Whatever it is instead, it does not block us, nor has it an end that we wait for.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+        with open(os.open(name, flags, dir_fd=directory), "rb", buffering=0) as file:
             # The name, in parentheses, may have spaces and more of them.
-            return file.read().rpartition(b")")[2].split()[19]
+            return (file.read(_LONGEST_STAT) or b"").rpartition(b")")[2].split()[19]
     except (FileNotFoundError, ProcessLookupError):
         return b""
+    except IndexError:
+        raise ValueError("its first descriptor is no thread's directory in /proc") from None
