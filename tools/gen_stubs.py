@@ -9,8 +9,9 @@ from pathlib import Path
 
 from unotify.abi import model
 from unotify.abi.model import ArgSpec, Role
-from unotify.calls.arguments import NULLABLE, kind_of
 from unotify.calls.call import class_name
+from unotify.calls.kinds import kind_of
+from unotify.calls.nullable import NULLABLE
 from unotify.calls.structs import LAYOUTS
 
 __all__ = ["OUTPUT", "generate"]

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from unotify.abi import model, tables
 from unotify.abi.arch import Arch
 from unotify.abi.model import ArgSpec, CallSpec
-from unotify.calls.arguments import (
-    Argument,
-    MemoryArgument,
-    Reader,
-    make_argument,
-    make_missing,
-    register,
-)
+from unotify.calls.arguments import Argument, Reader, register
+from unotify.calls.kinds import make_argument, make_missing
+from unotify.calls.pointed import MemoryArgument
 from unotify.calls.replacing import replacement
 from unotify.errors import NotExpressible, TargetError, UnknownName
 

@@ -13,7 +13,10 @@ from unotify.abi import model, tables
 from unotify.abi.arch import Arch
 from unotify.abi.constants import MountFlags, OpenFlags, SeekWhence
 from unotify.calls import InetAddress, OpenAt, TargetPath, call_class, class_for, structs
-from unotify.calls.arguments import NULLABLE, Argument, MemoryArgument, kind_of
+from unotify.calls.arguments import Argument
+from unotify.calls.kinds import kind_of
+from unotify.calls.nullable import NULLABLE
+from unotify.calls.pointed import MemoryArgument
 from unotify.errors import BadAddress, NotExpressible, PathTooLong, Refused, TargetError
 
 X86_64, I386, ARM64, S390X = Arch.X86_64, Arch.I386, Arch.AARCH64, Arch.S390X
