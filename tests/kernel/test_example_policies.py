@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -87,6 +88,82 @@ def test_build_sandbox(tmp_path: Path) -> None:
     assert python("build-sandbox", f"import os\nos.chmod({str(file)!r}, 0o755)\nprint(1)") == "1"
     assert python("build-sandbox", "import socket\nsocket.socket()") == "EACCES"
     assert file.stat().st_mode & 0o7777 == 0o755
+
+
+def test_untrusted_tests(tmp_path: Path) -> None:
+    """Tests of other people's code run in the job's directory, and reach nothing beyond it."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_rsa").write_text("secret")
+    (tmp_path / "kept").write_text("kept")
+    (tmp_path / "job.toml").write_text(
+        f'version = 1\ninclude = ["{POLICIES}/untrusted-tests.toml"]\n[sets]\nwork = ["{work}"]\n'
+    )
+    (work / "test_it.py").write_text("""
+import errno, multiprocessing, os, shutil, socket, tempfile, unittest
+
+def double(number):
+    return 2 * number
+
+class It(unittest.TestCase):
+    def refused(self, number, function, *args):
+        with self.assertRaises(OSError) as caught:
+            function(*args)
+        self.assertEqual(errno.errorcode[caught.exception.errno], number)
+
+    def test_files(self):
+        with tempfile.TemporaryDirectory() as made:
+            with open(made + "/a", "w") as file:
+                file.write("x")
+            shutil.copy2(made + "/a", made + "/b")
+            os.rename(made + "/b", made + "/c")
+        os.symlink("../kept", "link")
+        self.refused("EROFS", open, "link", "w")
+        self.refused("EROFS", os.mkdir, "../new")
+        self.refused("EROFS", os.rename, "../kept", "mine")
+        self.refused("EROFS", os.link, "../kept", "mine")
+        self.refused("EROFS", os.utime, "../kept")
+        fd = os.open("../kept", os.O_RDONLY)
+        self.refused("EROFS", os.fchmod, fd, 0o777)
+        os.close(fd)
+        self.refused("ENOENT", open, "../.ssh/id_rsa")
+        self.refused("ENOENT", open, "/proc/self/environ")
+
+    def test_network(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname()).close()
+        self.refused("ENETUNREACH", socket.create_connection, ("127.0.0.1", 22))
+        self.refused("EACCES", socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+
+    def test_processes(self):
+        with multiprocessing.get_context("forkserver").Pool(1) as pool:
+            self.assertEqual(pool.map(double, [2]), [4])
+""")
+    found = cli(
+        *("run", "--policy", str(tmp_path / "job.toml"), "--"),
+        *(PYTHON, "-m", "unittest", "-q"),
+        cwd=work,
+        env={**ENVIRON, "TMPDIR": str(work)},
+    )
+    assert (found.returncode, found.stdout) == (0, ""), found.stderr
+    assert "Ran 3 tests" in found.stderr
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert sorted(os.listdir(tmp_path)) == [".ssh", "job.toml", "kept", "work"]
+
+
+def test_record(tmp_path: Path) -> None:
+    """Each program that is executed, and each connection, is a line of the log."""
+    log = tmp_path / "log"
+    code = "import socket; print(socket.socket().connect_ex(('127.0.0.1', 1)))"
+    script = f'"{PYTHON}" -I -S -c "{code}"; true'
+    assert run("record", "sh", "-c", script, options=("--log", str(log))).returncode == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["call"] for line in lines] == ["execve", "connect"]
+    assert lines[0]["args"]["argv"] == [PYTHON, "-I", "-S", "-c", code]
+    assert lines[1]["args"]["address"] == {"ip": "127.0.0.1", "port": 1, "family": 2}
+    assert lines[1]["rule"] == "connections"
+    assert all(line["reply"] == {"continue": True} for line in lines)
 
 
 def test_fault_injection(tmp_path: Path) -> None:

@@ -165,7 +165,9 @@ def path_tests(argument: str) -> st.SearchStrategy[str]:
             lambda it: f"{argument} {it[0]} ({it[1]}, {it[2]})"
         ),
         st.sampled_from(DIRECTORIES).map(lambda it: f"under({argument}, {quoted(it)})"),
-        st.sampled_from(DIRECTORIES).map(lambda it: f"under({argument}, {quoted(it)})"),
+        st.tuples(st.sampled_from(DIRECTORIES), st.sampled_from(DIRECTORIES)).map(
+            lambda it: f"under({argument}, ({quoted(it[0])}, {quoted(it[1])}))"
+        ),
         st.sampled_from((f'glob({argument}, "/*")', f'basename({argument}) == "b"')),
     )
 

@@ -65,8 +65,8 @@ TOP: Final[Mapping[str, Field]] = MappingProxyType(
         ),
         "include": Field(
             "include",
-            "Other policies: their rules come before these, their sets are known here, and their "
-            "settings count where this file has none.",
+            "Other policies: their rules come before these, and their sets and settings count, "
+            "also in their own rules, where this file has none of that name.",
             '"base.toml"',
         ),
         "sets": Field(

@@ -85,12 +85,13 @@ class Reader:
             return
         report.unknown_keys((), data, TOP, "a policy")
         self._version(data, report)
+        before = frozenset(self._homes)
         if "include" in data:
             self._includes(data["include"], report, name, (*within, name))
         for key in _SETTINGS:
             if key in data:
                 self.settings[key] = Part(report, (key,), data[key])
-        self._read_sets(data.get("sets", {}), report)
+        self._read_sets(data.get("sets", {}), report, before)
         rules = data.get("rule", [])
         if not isinstance(rules, list):
             report.key(("rule",), "rule is an array of tables", hint="write [[rule]]")
@@ -173,16 +174,18 @@ class Reader:
                 source = posixpath.normpath(posixpath.join(posixpath.dirname(top), asked))
                 self.read(text, source, seen, within)
 
-    def _read_sets(self, value: object, report: Report) -> None:
+    def _read_sets(self, value: object, report: Report, before: frozenset[str]) -> None:
         if not isinstance(value, dict):
             report.value(("sets",), f"sets is a table, not {kind_of(value)}", hint="write [sets]")
             return
         for name, items in value.items():
             path = ("sets", name)
             if self._set(name, items, path, report):
-                home = self._homes.setdefault(name, report)
-                if home is not report and self.sets.get(name) != items:
-                    report.key(path, f"{home.source} has a set {shown(name)} too, with other items")
+                # Who includes has the last word on what it includes, and on nothing else.
+                if name in before and self.sets.get(name) != items:
+                    home = self._homes[name].source
+                    report.key(path, f"{home} has a set {shown(name)} too, with other items")
+                self._homes.setdefault(name, report)
                 self.sets[name] = items
             else:
                 self.broken.add(name)

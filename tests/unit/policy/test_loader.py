@@ -276,12 +276,30 @@ def test_problems_of_an_include_are_its_own() -> None:
 
 
 def test_two_sets_of_one_name() -> None:
-    """Two files may have the same set, not two different ones of one name."""
+    """Two included files may have the same set, not two different ones of one name."""
     text = 'version = 1\nsets.a = ["open"]\n'
-    load(text + 'default = "allow"\ninclude = "b"', include=files(b=text))
-    assert problems(HEAD + 'include = "b"\nsets.a = ["read"]', include=files(b=text)) == [
-        "4:6: b has a set 'a' too, with other items"
-    ]
+    load(text + 'default = "allow"\ninclude = ["b", "c"]', include=files(b=text, c=text))
+    other = text.replace("open", "read")
+    with pytest.raises(InvalidPolicy) as caught:
+        load(HEAD + 'include = ["b", "c"]', include=files(b=text, c=other))
+    (error,) = caught.value.problems
+    assert (error.source, error.line) == ("c", 2)
+    assert str(error) == "b has a set 'a' too, with other items"
+
+
+def test_sets_of_who_includes() -> None:
+    """A set takes the place of the included files' one, in their rules too, however deep."""
+    b = 'version = 1\ninclude = "c"\nsets.a = ["read"]\n'
+    c = 'version = 1\nsets.a = ["open"]\n[[rule]]\ncalls = ["@a"]\ndo = "deny"\n'
+    top = HEAD + 'include = "b"\n'
+    assert load(top, include=files(b=b, c=c)).rules[0].calls.keys() == {"read"}
+    found = load(top + 'sets.a = ["write"]', include=files(b=b, c=c))
+    assert found.rules[0].calls.keys() == {"write"}
+    # What another file has said before is nobody's to change.
+    text = HEAD + 'include = ["c", "b"]'
+    with pytest.raises(InvalidPolicy) as caught:
+        load(text, include=files(b=b.replace('include = "c"', ""), c=c))
+    assert str(caught.value) == "c has a set 'a' too, with other items"
 
 
 def test_the_exception_is_the_first_problem() -> None:

@@ -295,6 +295,10 @@ def test_addresses(where: str, address: Any, expected: bool) -> None:
         ('under(path, "/scratch")', "/.//scratch/./a", True),
         ('under(path, "//scratch")', "/scratch/a", True),
         ('under(path, "/")', "relative", False),
+        ('under(path, ("/scratch", "/tmp"))', "/tmp/a", True),
+        ('under(path, ("/scratch", "/tmp"))', "/etc/a", False),
+        ('glob(path, ("/a/*", "/b/*"))', "/b/c", True),
+        ('glob(path, ("/a/*", "/b/*"))', "/c/c", False),
         ('glob(path, "/etc/*.conf")', "/etc/a.conf", True),
         ('glob(path, "/etc/*.conf")', "/etc/d/a.conf", False),
         ('glob(path, "/users/**/id_*")', "/users/a/.ssh/id_rsa", True),
@@ -412,8 +416,25 @@ def test_sets() -> None:
     for ip, expected in (("10.9.9.9", True), ("127.0.0.1", True), ("127.0.0.2", False)):
         seen = facts(address=InetAddress(ip_address(ip), 1))
         assert holds(bound, X86, [0] * 6, seen) is expected
-    bound = bind("path in files", ["open"], sets=sets)["open"]
-    assert holds(bound, X86, [0] * 6, facts(path="/b"))
+    for where, path, expected in (
+        ("path in files", "/b", True),
+        ("path in files", "/b/c", False),
+        ("under(path, files)", "/b/c", True),
+        ("under(path, files)", "/c/b", False),
+        ("glob(path, patterns)", "/b/c", True),
+        ("glob(path, patterns)", "/b/c/d", False),
+    ):
+        patterns = {**sets, "patterns": frozenset({"/a/*", "/b/*"})}
+        bound = bind(where, ["open"], sets=patterns)["open"]
+        assert holds(bound, X86, [0] * 6, facts(path=path)) is expected
+
+
+def test_sets_that_have_no_paths() -> None:
+    """A set of numbers or of networks is no place for a path to be below."""
+    sets = {"ports": frozenset({80}), "lan": frozenset({"10.0.0.0/8"})}
+    for name, message in (("ports", "has numbers"), ("lan", "does not begin with /")):
+        with pytest.raises(PolicyError, match=message):
+            bind(f"under(path, {name})", ["open"], sets=sets)
 
 
 BROKEN = [
@@ -428,6 +449,10 @@ BROKEN = [
     ("unde(path, '/x')", "openat", 1, "no function is called unde", "did you mean under?"),
     ("under(path, 'x')", "openat", 13, "does not begin with /", None),
     ("under(path)", "openat", 1, "this is written", None),
+    ("under(path, work)", "openat", 13, "no set is called work", "write one in [sets]"),
+    ("under(path, flags)", "openat", 13, "flags is not text", None),
+    ("under(path, ())", "openat", 13, "empty set", None),
+    ("glob(path, ('/a', 3))", "openat", 19, "is not text", None),
     ("address.prt == 1", "connect", 1, "no part prt", "did you mean port?"),
     ("address == 'x'", "connect", 12, "is not one value", ".family, .ip"),
     ("address.ip in cidr('10.0.0.0/33')", "connect", 20, "is no network", None),

@@ -7,7 +7,9 @@ import re
 from typing import Any as Anything
 from typing import Final
 
+from unotify.abi.hints import nearest
 from unotify.abi.model import Role
+from unotify.errors import UnknownName
 from unotify.policy.conditions import Condition, Facts, Look, Need
 from unotify.policy.where import looks
 from unotify.policy.where.looks import Seen
@@ -84,16 +86,38 @@ class Functions(Values):
         places = _MAJOR if node.func.id == "major" else _MINOR
         return Register(register.argument, None, places)
 
+    def _texts(self, node: ast.expr) -> tuple[str, ...]:
+        """A text in quotes, several in parentheses, or a set of the policy: one has to match."""
+        match node:
+            case ast.Tuple(elts) | ast.List(elts) | ast.Set(elts):
+                if not elts:
+                    raise self._wrong(node, "nothing is in an empty set")
+                return tuple(self._text(element) for element in elts)
+            case ast.Name(id=name) if name in self._sets:
+                texts = tuple(sorted(item for item in self._sets[name] if isinstance(item, str)))
+                if len(texts) < len(self._sets[name]):
+                    raise self._wrong(node, f"the set {name} has numbers, and this wants texts")
+                return texts
+            case ast.Name(id=name) if all(name != spec.name for spec in self._spec.args):
+                raise self._wrong(
+                    node,
+                    f"no set is called {name}",
+                    hint=nearest(name, self._sets) or "write one in [sets], or text in quotes here",
+                    kind=UnknownName,
+                )
+        return (self._text(node),)
+
     def _call_under(self, node: ast.Call) -> Condition:
-        path, directory = self._arguments(node, 2, 'under(path, "/directory")')
-        below = self._text(directory)
-        if not below.startswith("/"):
-            raise self._wrong(directory, f"{below!r} does not begin with /")
+        path, directories = self._arguments(node, 2, 'under(path, "/directory")')
+        below = self._texts(directories)
+        for directory in below:
+            if not directory.startswith("/"):
+                raise self._wrong(directories, f"{directory!r} does not begin with /")
         return looks.under(self._path(path), below, self._reader.written(node))
 
     def _call_glob(self, node: ast.Call) -> Condition:
-        path, pattern = self._arguments(node, 2, 'glob(path, "/etc/*.conf")')
-        made = looks.glob_pattern(self._text(pattern))
+        path, patterns = self._arguments(node, 2, 'glob(path, "/etc/*.conf")')
+        made = tuple(looks.glob_pattern(text) for text in self._texts(patterns))
         return looks.matches(self._path(path), made, self._reader.written(node))
 
     def _call_matches(self, node: ast.Call) -> Condition:
@@ -109,7 +133,7 @@ class Functions(Values):
             made = re.compile(written, re.DOTALL)
         except (re.error, OverflowError, RecursionError) as error:
             raise self._wrong(pattern, f"this is no regular expression: {error}") from None
-        return looks.matches(self._path(path), made, self._reader.written(node))
+        return looks.matches(self._path(path), (made,), self._reader.written(node))
 
     # -- counters -----------------------------------------------------------------
 

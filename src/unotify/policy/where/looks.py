@@ -131,14 +131,14 @@ def compare(seen: Seen, op: str, value: Any, written: str) -> Look:
     return Look(written, seen.need, check, PathTest(seen.given, False, (value,)) if plain else None)
 
 
-def under(seen: Seen, directory: str, written: str) -> Look:
-    """Whether a path lies below *directory*; false where there is none."""
+def under(seen: Seen, directories: tuple[str, ...], written: str) -> Look:
+    """Whether a path lies below one of *directories*; false where there is no path."""
 
     def check(facts: Facts) -> bool:
         found = seen.get(facts)
-        return found is not None and is_below(found, directory)
+        return found is not None and any(is_below(found, directory) for directory in directories)
 
-    path = PathTest(seen.given, True, (directory,)) if seen.given else None
+    path = PathTest(seen.given, True, directories) if seen.given else None
     return Look(written, seen.need, check, path)
 
 
@@ -217,11 +217,13 @@ def glob_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(made), re.DOTALL)
 
 
-def matches(seen: Seen, pattern: re.Pattern[str], written: str) -> Look:
-    """Whether all of it matches *pattern*; a text of more than 4096 characters does not."""
+def matches(seen: Seen, patterns: tuple[re.Pattern[str], ...], written: str) -> Look:
+    """Whether all of it matches one of *patterns*; more than 4096 characters do not."""
 
     def check(facts: Facts) -> bool:
         found = seen.get(facts)
-        return found is not None and len(found) <= _LONGEST and bool(pattern.fullmatch(found))
+        if found is None or len(found) > _LONGEST:
+            return False
+        return any(pattern.fullmatch(found) for pattern in patterns)
 
     return Look(written, seen.need, check)
