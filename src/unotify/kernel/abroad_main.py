@@ -21,7 +21,8 @@ from unotify.errors import Error, KernelError, Refused, TargetError
 from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import BIND_MOUNT, Outcome, execute, number, of_effective
 from unotify.kernel.packing import pack_outcome, unpack_act
-from unotify.kernel.pinning import Pin, Place
+from unotify.kernel.pinning import Pin
+from unotify.kernel.places import Place
 from unotify.kernel.rights import (
     CAP_SYS_ADMIN,
     Rights,

@@ -40,7 +40,8 @@ from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, check, syscall
 from unotify.kernel.abroad import Abroad
 from unotify.kernel.acts import BIND_MOUNT, Outcome, execute, number, of_effective
 from unotify.kernel.blocking import Interrupter, Waiting
-from unotify.kernel.pinning import Pin, Place, pin
+from unotify.kernel.pinning import Pin, pin
+from unotify.kernel.places import Place
 from unotify.kernel.rights import (
     CAP_SETGID,
     CAP_SETUID,

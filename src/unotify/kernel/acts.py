@@ -24,7 +24,8 @@ from unotify.calls.lookups import AT_FDCWD, Spot
 from unotify.kernel._libc import NATIVE, syscall
 from unotify.kernel.blocking import Waiting
 from unotify.kernel.ourselves import depends_on_opener, forbids, is_proc
-from unotify.kernel.pinning import Pin, Place, below, path_of, pin, reach
+from unotify.kernel.pinning import Pin, pin, reach
+from unotify.kernel.places import Place, below, path_of
 from unotify.kernel.walking import NO_SYMLINKS, innermost_ids, openat2
 
 __all__ = ["BIND_MOUNT", "Outcome", "execute", "number", "of_effective"]

@@ -29,7 +29,8 @@ from unotify.kernel._libc import syscall
 from unotify.kernel.acts import Outcome, number
 from unotify.kernel.blocking import Waiting
 from unotify.kernel.host_sockets import made_like
-from unotify.kernel.pinning import Pin, Place, pin
+from unotify.kernel.pinning import Pin, pin
+from unotify.kernel.places import Place
 from unotify.kernel.rights import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 from unotify.kernel.walking import NO_MAGICLINKS, openat2
 

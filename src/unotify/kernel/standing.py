@@ -17,7 +17,7 @@ from unotify.errors import KernelError, Refused, TargetGone
 from unotify.kernel.entries import link, unseen
 from unotify.kernel.home import Home, Homes
 from unotify.kernel.identity import Identity
-from unotify.kernel.pinning import Place, seen_from
+from unotify.kernel.places import Place, seen_from
 from unotify.kernel.rights import Rights
 
 __all__ = ["Standing"]

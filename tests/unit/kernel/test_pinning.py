@@ -14,7 +14,8 @@ import pytest
 from unotify.abi.types import Tid
 from unotify.calls.lookups import AT_FDCWD, RESOLVE_IN_ROOT, Spot
 from unotify.errors import Refused, TargetGone
-from unotify.kernel.pinning import Pin, Place, pin, reach
+from unotify.kernel.pinning import Pin, pin, reach
+from unotify.kernel.places import Place
 
 ME = os.getpid()
 
