@@ -17,15 +17,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios import installs, life, signals_and_descriptors
-from tests.scenarios.language import SCENARIOS, Scenario, Stage, of_facts
+from tests.scenarios import installs, life, looks, signals_and_descriptors, supervisors
+from tests.scenarios.language import SCENARIOS, Missing, Scenario, Stage, of_facts
+from tests.scenarios.outside import OUTSIDE
 from tests.scenarios.real import RealStage
 from tests.scenarios.selftests import SELFTESTS
 from tests.scenarios.simulated import SimulatedStage
 from unotify.testing.facility.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = (installs, life, signals_and_descriptors)
+MODULES = (installs, life, looks, signals_and_descriptors, supervisors)
 GROUPS = "NVCERFSIAPBMW"
 STATEMENT = re.compile(rf"^- \*\*([{GROUPS}]\d+a?)\*\* (.*)$", re.MULTILINE)
 DOCSTRING = re.compile(r'"""((?:[A-Z]\d+a?(?:, | to |-| and )?)+):')
@@ -47,6 +48,8 @@ def played(make: Callable[[], Any], scenarios: Iterable[Scenario]) -> dict[str, 
         try:
             one.play(stage)
             found[one.name] = ""
+        except Missing as error:
+            found[one.name] = str(error)
         except Exception as error:
             found[one.name] = f"{type(error).__name__}: {error}".splitlines()[0]
         finally:
@@ -87,13 +90,15 @@ def named_in(directories: Iterable[Path]) -> dict[str, set[str]]:
     return found
 
 
-def cell(names: list[str], results: dict[str, str] | None, tests: set[str]) -> str:
+def cell(
+    names: list[str], results: dict[str, str] | None, tests: set[str], outside: str = ""
+) -> str:
     """What one kernel shows of one statement."""
-    parts = []
+    parts = [outside] if outside else []
     if names and results is None:
         parts.append("not run here")
     elif names and results is not None:
-        wrong = [f"✗ {name}: {results[name]}" for name in names if results[name]]
+        wrong = [f"{name}: {results[name]}" for name in names if results[name]]
         right = sum(not results[name] for name in names)
         parts += [f"✓ {right}"] if right else []
         parts += wrong
@@ -112,7 +117,7 @@ def table(simulated: dict[str, str], real: dict[str, str] | None) -> str:
         names = scenarios.get(number, [])
         link = f"[{number}](kernel-facts.md#{number.lower()})"
         ours = cell(names, simulated, models.get(number, set()))
-        theirs = cell(names, real, kernels.get(number, set()))
+        theirs = cell(names, real, kernels.get(number, set()), OUTSIDE.get(number, ""))
         lines.append(f"| {link} | {words} | {ours} | {theirs} |")
     return "\n".join(lines) + "\n"
 

@@ -31,6 +31,9 @@ class Histories(RuleBasedStateMachine):
         self.stages = (SimulatedStage(), RealStage())
         self.workers: list[Any] = []
         self.listeners: list[Any] = []
+        self.held: list[Any] = []
+        """The same listeners, in another process."""
+        self.places: list[dict[str, int]] = []
         self.first: list[int] = []
         self.ids: list[int] = []
         """Known ids, counted from the first."""
@@ -46,8 +49,12 @@ class Histories(RuleBasedStateMachine):
             worker.handle(USR1, restart=restart)
             for name in THREADS:
                 worker.thread(name)
+            self.places.append(
+                {"good": worker.text(b"text"), "hidden": worker.pages(b"text", 0), "nowhere": 16}
+            )
             self.workers.append(worker)
             self.listeners.append(listener)
+            self.held.append(stage.worker().holds(listener))
 
     # -- moves -----------------------------------------------------------------
 
@@ -123,13 +130,50 @@ class Histories(RuleBasedStateMachine):
             worker.kill(USR1, thread=name)
         self.look()
 
+    # Who of several comes back first, nobody has said.
+    @precondition(lambda self: len(self.asked) == 1 and not self.closed)
+    @rule()
+    def stop(self) -> None:
+        """A stop, and its end: whoever may be disturbed calls again (I4, I8)."""
+        for worker in self.workers:
+            worker.kill(signals.SIGSTOP)
+        disturbed = [
+            name for name in sorted(self.asked) if self.workers[0].state(thread=name) == "T"
+        ]
+        for name in disturbed:
+            self.workers[1].becomes("T", thread=name)
+        for worker in self.workers:
+            worker.kill(signals.SIGCONT)
+        self.look()
+
+    @precondition(lambda self: self.asked and not self.closed)
+    @rule(address=st.sampled_from(("good", "hidden", "nowhere")))
+    def look_into(self, address: str) -> None:
+        """Read a target's memory."""
+        found = []
+        for stage, worker, places in zip(self.stages, self.workers, self.places, strict=True):
+            found.append(stage.look(worker, places[address], 4))
+        assert found[0] == found[1]
+
+    @precondition(lambda self: self.ids and not self.closed)
+    @rule(data=st.data(), reply=st.sampled_from(REPLIES))
+    def send_by_another(self, data: st.DataObject, reply: tuple[int, int, int]) -> None:
+        """Another process, which has a copy of the listener, answers."""
+        id = data.draw(st.sampled_from(self.ids))
+        found = [
+            held.send((id + first) % 2**64, *reply)
+            for held, first in zip(self.held, self.first, strict=True)
+        ]
+        assert found[0] == found[1]
+        self.look()
+
     @precondition(lambda self: self.workers and not self.closed)
     @rule(go=st.integers(0, 9))
     def close(self, go: int) -> None:
         """Once in a while the last close."""
         if not go:
             self.closed = True
-            for listener in self.listeners:
+            for listener in (*self.held, *self.listeners):
                 listener.close()
             self.look()
 
@@ -190,7 +234,7 @@ class Histories(RuleBasedStateMachine):
         try:
             if self.workers and not self.closed:
                 self.closed = True
-                for listener in self.listeners:
+                for listener in (*self.held, *self.listeners):
                     listener.close()
                 self.look()
                 assert not self.asked

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import need_root
-from tests.scenarios import installs, life, signals_and_descriptors
-from tests.scenarios.language import SCENARIOS
+from tests.conftest import missing, need_root
+from tests.scenarios import installs, life, looks, signals_and_descriptors, supervisors
+from tests.scenarios.language import SCENARIOS, Missing
 from tests.scenarios.real import RealStage
 
-MODULES = (installs, life, signals_and_descriptors)
+MODULES = (installs, life, looks, signals_and_descriptors, supervisors)
 
 
 @pytest.fixture(name="stage")
@@ -29,4 +29,7 @@ def test_scenario(name: str, stage: RealStage) -> None:
     """The running kernel does as the scenario says; the same is asked of the simulated one."""
     if SCENARIOS[name].root:
         need_root()
-    SCENARIOS[name].play(stage)
+    try:
+        SCENARIOS[name].play(stage)
+    except Missing as error:
+        missing(str(error))

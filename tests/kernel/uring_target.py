@@ -53,9 +53,10 @@ def through_the_ring(path):
     return {"setup": 0, "ring": result}
 
 
-buffer = ctypes.create_string_buffer(os.fsencode(sys.argv[1]))
-answer = through_the_ring(buffer)
-answer["plain"] = call(
-    int(sys.argv[2]), AT_FDCWD, ctypes.addressof(buffer), ctypes.addressof(how), HOW_SIZE
-)
-print(json.dumps(answer), flush=True)
+if __name__ == "__main__":
+    buffer = ctypes.create_string_buffer(os.fsencode(sys.argv[1]))
+    answer = through_the_ring(buffer)
+    answer["plain"] = call(
+        int(sys.argv[2]), AT_FDCWD, ctypes.addressof(buffer), ctypes.addressof(how), HOW_SIZE
+    )
+    print(json.dumps(answer), flush=True)

@@ -12,7 +12,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.kernel.targets import Target, until
+from tests.scenarios.starving import busy
 from unotify.abi.seccomp import AddFdFlag
 from unotify.abi.structs import ADDFD
 from unotify.kernel._libc import NATIVE
@@ -70,35 +70,6 @@ class Waiting:
     def _open(self) -> set[str]:
         # But for the one of the look itself, which is closed by then and links to nothing.
         return {fd for fd, link in self.target.ask("fds")["fds"].items() if link}
-
-
-@contextmanager
-def busy(cpu: int) -> Iterator[None]:
-    """A process that leaves no time of *cpu* to ordinary ones; we are quick elsewhere.
-
-    The kernel gives ordinary ones some time all the same after about a second.
-    """
-    ours = os.sched_getaffinity(0)
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.sched_setaffinity(0, {cpu})
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        os.write(writing, b"x")
-        while True:
-            pass
-    try:
-        os.sched_setaffinity(0, ours - {cpu})
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # threads inherit it
-        assert os.read(reading, 1) == b"x"
-        yield
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.sched_setaffinity(0, ours)
-        os.close(reading)
-        os.close(writing)
 
 
 def interrupt(thread: threading.Thread) -> None:

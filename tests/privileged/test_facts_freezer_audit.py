@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.kernel.targets import Target, until
+from tests.scenarios.kernel_log import KernelLog
 from unotify.abi.seccomp import FilterFlag
 
 
@@ -100,26 +101,6 @@ def test_a_received_killable_target_cannot_be_frozen(group: Group) -> None:
         assert target.answer()["ret"] == 4
 
 
-class KernelLog:
-    """What the kernel says from now on."""
-
-    def __init__(self) -> None:
-        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(self.fd, 0, os.SEEK_END)
-
-    def audited(self, pid: int) -> int:
-        """How many notified calls of *pid* it has told since the last time."""
-        count = 0
-        while True:
-            try:
-                line = os.read(self.fd, 8192)
-            except BlockingIOError:
-                return count
-            except BrokenPipeError:
-                continue  # overtaken: the next read is of the oldest line
-            count += b"type=1326" in line and b" pid=%d " % pid in line and b"0x7fc00000" in line
-
-
 @pytest.fixture(name="log")
 def _log() -> Iterator[KernelLog]:
     logged = Path("/proc/sys/kernel/seccomp/actions_logged").read_text().split()
@@ -127,7 +108,7 @@ def _log() -> Iterator[KernelLog]:
         missing("notified calls are not logged here")
     log = KernelLog()
     yield log
-    os.close(log.fd)
+    log.close()
 
 
 def test_spoofed_calls_are_audited_and_continued_ones_are_not(log: KernelLog) -> None:

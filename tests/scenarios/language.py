@@ -8,6 +8,7 @@ is asserted on both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -18,10 +19,13 @@ __all__ = [
     "Answer",
     "Later",
     "Listener",
+    "Memory",
+    "Missing",
     "Rules",
     "Scenario",
     "Seen",
     "Stage",
+    "Tracer",
     "Worker",
     "scenario",
 ]
@@ -50,6 +54,10 @@ class Answer(NamedTuple):
     errno: str = ""
 
 
+class Missing(Exception):
+    """What a scenario needs and a kernel has not; the model alone proves it then."""
+
+
 class Later(Protocol):
     """An ioctl that may sleep, in a thread of the supervisor's."""
 
@@ -71,6 +79,9 @@ class Listener(Protocol):
 
     def recv_later(self) -> Later:
         """RECV that sleeps."""
+
+    def addfd_later(self, id: int, **options: Any) -> Later:
+        """ADDFD that sleeps, since the target does not run."""
 
     def send(self, id: int, value: int = 0, error: int = 0, flags: int = 0) -> str:
         """SEND: "" or an errno."""
@@ -125,6 +136,54 @@ class Worker(Protocol):
 
     def install(self, rules: Rules, flags: int = 0, *, thread: str = "") -> int | str:
         """Install a filter: an action by call, one for all, or no pointer; a number or an errno."""
+
+    def prctl(self, rules: Rules, *, thread: str = "") -> str:
+        """Install a filter by the older call, which filters see: nothing, or an errno."""
+
+    def holds(self, listener: Listener, *, compat: bool = False) -> Listener:
+        """A copy of a listener for a worker that supervises; *compat*: by 32-bit calls."""
+
+    def repeat_call(self, name: str, *args: int, times: int, alarm: float) -> None:
+        """Begin a call *times* times; its results are closed, and SIGALRM comes meanwhile."""
+
+    def failures(self) -> list[str]:
+        """Wait for the end of that: the errnos of what failed."""
+
+    def leave(self, to: str) -> None:
+        """Let the thread that leads the process end alone; thread *to* takes its orders."""
+
+    def clock(self, number: int) -> None:
+        """Read a clock as libc does: by the vDSO where that has it."""
+
+    def jump(self, address: int) -> None:
+        """Call a function of the vsyscall page."""
+
+    def ring_open(self, path: str) -> int:
+        """openat2(2) through io_uring: a descriptor, or a negative errno."""
+
+    def unshare_users(self) -> None:
+        """Be in a user namespace of its own."""
+
+    def unshare_files(self, *, thread: str = "") -> None:
+        """Let a thread have a table of descriptors of its own."""
+
+    def open(self, path: str, *, thread: str = "") -> int:
+        """Open a file to be read."""
+
+    def pages(self, data: bytes, protection: int = 3) -> int:
+        """Map pages with *data*; nothing is mapped behind them."""
+
+    def guard(self) -> int:
+        """Map a page that is delivered only when it is told to."""
+
+    def deliver(self, address: int, data: bytes) -> None:
+        """Deliver it."""
+
+    def look(self, other: Worker, address: int, length: int = 1, way: str = "vm") -> bytes | str:
+        """Read another's memory, by process_vm_readv (vm), by /proc (mem); or take a descriptor.
+
+        With ``way="fd"`` *address* is the descriptor. Bytes, or an errno.
+        """
 
     def repeat(self, length: int, flags: int = 0) -> int | str:
         """Install a filter of *length* instructions that allows everything."""
@@ -223,6 +282,41 @@ class Worker(Protocol):
         """The address of the path of a program that can be executed."""
 
 
+class Memory(Protocol):
+    """``/proc/TID/mem``, open."""
+
+    def read(self, address: int, length: int) -> bytes | str:
+        """pread(2): bytes, or an errno."""
+
+    def write(self, address: int, data: bytes) -> int | str:
+        """pwrite(2): a length, or an errno."""
+
+
+class Tracer(Protocol):
+    """What the supervisor does by ptrace(2) to one thread."""
+
+    def wait(self, call: str = "") -> int:
+        """Wait for its stop: at the entry of *call*, or where a filter says TRACE; its data."""
+
+    def interrupt(self) -> None:
+        """PTRACE_INTERRUPT, and wait for the stop."""
+
+    def quiet(self) -> bool:
+        """Whether there is no stop now."""
+
+    def go_on(self, call: str = "", *args: int, value: int | None = None) -> None:
+        """Let it go on: with its call, with another, or with a value instead of any.
+
+        It is stopped at no further entry.
+        """
+
+    def metadata(self, offset: int) -> int | str:
+        """PTRACE_SECCOMP_GET_METADATA: flags of a filter, or an errno."""
+
+    def detach(self) -> None:
+        """PTRACE_DETACH."""
+
+
 class Stage(Protocol):
     """A kernel, and a supervisor on it."""
 
@@ -245,6 +339,30 @@ class Stage(Protocol):
 
     def audit(self, *, compat: bool = False) -> int:
         """The number of the architecture."""
+
+    def look(self, worker: Worker, address: int, length: int, *, thread: str = "") -> bytes | str:
+        """process_vm_readv(2) by the supervisor: bytes, or an errno."""
+
+    def look_later(self, worker: Worker, address: int, length: int) -> Later:
+        """The same in a thread, since it may sleep."""
+
+    def memory(self, worker: Worker) -> Memory:
+        """Open ``/proc/TID/mem``."""
+
+    def take_fd(self, worker: Worker, fd: int, *, thread: str = "", whole: bool = False) -> str:
+        """pidfd_getfd(2), through the thread or (*whole*) the process: its link, or an errno."""
+
+    def same_file(self, worker: Worker, fd: int) -> bool:
+        """kcmp(2): whether a descriptor of a worker is what is given as *file*."""
+
+    def audited(self, worker: Worker) -> int:
+        """How many answered calls of a worker the kernel has logged since the last look."""
+
+    def starved(self, worker: Worker) -> AbstractContextManager[None]:
+        """A time in which a worker's process does not run."""
+
+    def trace(self, worker: Worker, *traces: str) -> Tracer:
+        """PTRACE_SEIZE; *traces* are ``entries`` and ``filters``."""
 
     def offset(self) -> int:
         """Where the next read of what is given as *file* begins, as the supervisor sees it."""

@@ -10,18 +10,21 @@ import mmap
 import os
 import select
 import signal as signals
+import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.language import Answer, Rules, Seen
+from tests.scenarios.kernel_log import KernelLog
+from tests.scenarios.language import Answer, Missing, Rules, Seen
+from tests.scenarios.real_more import Job, RealHeld, RealMemory, RealTracer, read_vm
 from tests.scenarios.simulated import code_of
+from tests.scenarios.starving import busy
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action, FilterFlag
 from unotify.abi.structs import NOTIF, RESPONSE
@@ -71,6 +74,8 @@ class RealStage:
     def __init__(self) -> None:
         self.workers: list[RealWorker] = []
         self.listeners: list[RealListener] = []
+        self.memories: list[RealMemory] = []
+        self.log: KernelLog | None = None
         self.directory = tempfile.TemporaryDirectory()
         self.source = os.open("/etc/hostname", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -128,6 +133,70 @@ class RealStage:
         """The number of the architecture."""
         return (Arch.I386 if compat else NATIVE).audit
 
+    def look(
+        self, worker: RealWorker, address: int, length: int, *, thread: str = ""
+    ) -> bytes | str:
+        """process_vm_readv(2)."""
+        return read_vm(worker._tids[thread], address, length)
+
+    def look_later(self, worker: RealWorker, address: int, length: int) -> Job:
+        """The same in a thread."""
+        sleeping = f"{self.nr('process_vm_readv')} "
+        return Job(lambda: read_vm(worker.pid, address, length), sleeping)
+
+    def memory(self, worker: RealWorker) -> RealMemory:
+        """/proc/TID/mem."""
+        self.memories.append(RealMemory(worker.pid))
+        return self.memories[-1]
+
+    def take_fd(self, worker: RealWorker, fd: int, *, thread: str = "", whole: bool = False) -> str:
+        """pidfd_getfd(2)."""
+        pidfd = os.pidfd_open(worker.pid if whole else worker._tids[thread], 0 if whole else 0o200)
+        own = _libc.syscall(438, pidfd, fd, 0)
+        os.close(pidfd)
+        if own < 0:
+            return errno.errorcode[ctypes.get_errno()]
+        link = os.readlink(f"/proc/self/fd/{own}")
+        os.close(own)
+        return link
+
+    def same_file(self, worker: RealWorker, fd: int) -> bool:
+        """kcmp(2)."""
+        ours = os.getpid()
+        found = int(_libc.syscall(self.nr("kcmp"), ours, worker.pid, 0, self.source, fd))
+        if found < 0:
+            raise Missing(f"kcmp(2) is {errno.errorcode[ctypes.get_errno()]} here")
+        return not found
+
+    def audited(self, worker: RealWorker) -> int:
+        """As the kernel's log says, which drops lines when there are many."""
+        if self.log is None:
+            logged = Path("/proc/sys/kernel/seccomp/actions_logged").read_text().split()
+            if "user_notif" not in logged or not Path("/dev/kmsg").exists():
+                raise Missing("notified calls are not logged here")
+            self.log = KernelLog()
+        return self.log.audited(worker.pid)
+
+    @contextmanager
+    def starved(self, worker: RealWorker) -> Iterator[None]:
+        """Bind it to a processor that somebody of real-time priority keeps busy."""
+        if len(os.sched_getaffinity(0)) < 2:
+            raise Missing("this needs two processors")
+        cpu = max(os.sched_getaffinity(0))
+        for tid in os.listdir(f"/proc/{worker.pid}/task"):
+            os.sched_setaffinity(int(tid), {cpu})
+        others = os.sched_getaffinity(0) - {cpu}
+        for other in self.workers:
+            if other is not worker:
+                os.sched_setaffinity(other.pid, others)
+                os.sched_setscheduler(other.pid, os.SCHED_FIFO, os.sched_param(1))
+        with busy(cpu):
+            yield
+
+    def trace(self, worker: RealWorker, *traces: str) -> RealTracer:
+        """PTRACE_SEIZE."""
+        return RealTracer(worker, traces)
+
     def offset(self) -> int:
         """Of the file."""
         return os.lseek(self.source, 0, os.SEEK_CUR)
@@ -140,32 +209,12 @@ class RealStage:
             listener.close()
         for worker in self.workers:
             worker.forget()
+        for memory in self.memories:
+            memory.close()
+        if self.log is not None:
+            self.log.close()
         os.close(self.source)
         self.directory.cleanup()
-
-
-class RealLater:
-    """An ioctl in a thread."""
-
-    def __init__(self, listener: RealListener) -> None:
-        self._found: Any = None
-        self._thread = threading.Thread(target=self._run, args=(listener.fd,))
-        self._thread.start()
-
-    def _run(self, fd: int) -> None:
-        self._found = receive(fd)
-
-    def sleeps(self) -> None:
-        """Wait until it does."""
-        tid = until(lambda: self._thread.native_id, "a thread")
-        call = Path(f"/proc/self/task/{tid}/syscall")
-        until(lambda: "0xc0502100" in call.read_text(), "its sleep")
-
-    def result(self) -> Any:
-        """What came."""
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "RECV sleeps"
-        return self._found
 
 
 def receive(fd: int) -> Seen | str:
@@ -187,10 +236,12 @@ class RealListener:
 
     def receive(self) -> Seen:
         """The oldest."""
-        until(lambda: "IN" in self.poll(), "a notification")
-        found = self.recv()
-        assert isinstance(found, Seen), found
-        return found
+        while True:
+            until(lambda: "IN" in self.poll(), "a notification")
+            found = self.recv()
+            if found != "ENOENT":  # it may have ended meanwhile (N8)
+                assert isinstance(found, Seen), found
+                return found
 
     def recv(self, buffer: str = "clean") -> Seen | str:
         """RECV that does not sleep."""
@@ -208,9 +259,10 @@ class RealListener:
             _libc.munmap(address, 4096)
         return found
 
-    def recv_later(self) -> RealLater:
+    def recv_later(self) -> Job:
         """RECV that sleeps."""
-        return RealLater(self)
+        fd = self.fd
+        return Job(lambda: receive(fd), "0xc0502100")
 
     def send(self, id: int, value: int = 0, error: int = 0, flags: int = 0) -> str:
         """SEND."""
@@ -364,6 +416,98 @@ class RealWorker:
         code = None if found is None else Program(tuple(found)).encode().hex()
         return number_of(self.ask("install", program=code, flags=int(flags), thread=thread))
 
+    def prctl(self, rules: Rules, *, thread: str = "") -> str:
+        """By the older call."""
+        found = code_of(rules)
+        assert found is not None
+        code = Program(tuple(found)).encode().hex()
+        return said(number_of(self.ask("by_prctl", program=code, thread=thread)))
+
+    def holds(self, listener: RealListener, *, compat: bool = False) -> RealHeld:
+        """By SCM_RIGHTS."""
+        path = str(Path(self.stage.directory.name) / "door")
+        os.chmod(self.stage.directory.name, 0o711)
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(path)
+            os.chmod(path, 0o777)
+            door.listen()
+            self.start("take", path=path)
+            end, _ = door.accept()
+            with end:
+                socket.send_fds(end, [b"x"], [listener.fd])
+                fd = int(self.said("")["ret"])
+        os.unlink(path)
+        return RealHeld(self, fd, compat=compat)
+
+    def repeat_call(self, name: str, *args: int, times: int, alarm: float) -> None:
+        """Begin."""
+        self.start("repeat", nr=self.stage.nr(name), args=args, times=times, alarm=alarm)
+
+    def failures(self) -> list[str]:
+        """The end of that."""
+        return [errno.errorcode[number] for number in self.said("")["bad"]]
+
+    def leave(self, to: str) -> None:
+        """The leader ends."""
+        self.start("leave", to=to)
+        self.becomes("Z")
+        self._tids[""] = self._tids[to]
+
+    def clock(self, number: int) -> None:
+        """Read a clock."""
+        source = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+        if source.read_text().strip() not in ("tsc", "kvm-clock", "arch_sys_counter"):
+            raise Missing("this clock source is no matter of the vDSO")
+        self.ask("clock", id=number)
+
+    def jump(self, address: int) -> None:
+        """Call what is there."""
+        if "[vsyscall]" not in Path("/proc/self/maps").read_text():
+            raise Missing("this kernel has no vsyscall page")
+        self.start("jump", address=address)
+
+    def ring_open(self, path: str) -> int:
+        """Through io_uring."""
+        home = str(Path(__file__).resolve().parent.parent / "kernel")
+        found = self.ask("ring", path=path, home=home)
+        if found["setup"]:
+            raise Missing(f"io_uring is {errno.errorcode[-found['setup']]} here")
+        return int(found["ring"])
+
+    def unshare_users(self) -> None:
+        """unshare(CLONE_NEWUSER)."""
+        self.ask("unshare", flags=0x10000000)
+
+    def unshare_files(self, *, thread: str = "") -> None:
+        """unshare(CLONE_FILES)."""
+        self.ask("unshare", flags=0x400, thread=thread)
+
+    def open(self, path: str, *, thread: str = "") -> int:
+        """Open a file."""
+        return int(self.ask("open", path=path, thread=thread)["ret"])
+
+    def pages(self, data: bytes, protection: int = 3) -> int:
+        """Map pages."""
+        return int(self.ask("bytes", hex=data.hex(), protection=protection)["ret"])
+
+    def guard(self) -> int:
+        """userfaultfd(2)."""
+        found = number_of(self.ask("guard"))
+        if isinstance(found, str):
+            raise Missing(f"userfaultfd(2) is {found} here")
+        return found
+
+    def deliver(self, address: int, data: bytes) -> None:
+        """UFFDIO_COPY."""
+        self.ask("deliver", address=address, hex=data.hex())
+
+    def look(
+        self, other: RealWorker, address: int, length: int = 1, way: str = "vm"
+    ) -> bytes | str:
+        """Into another."""
+        found = self.ask("look", pid=other.pid, address=address, length=length, way=way)
+        return said(number_of(found)) or bytes.fromhex(found.get("hex", ""))
+
     def repeat(self, length: int, flags: int = 0) -> int | str:
         """A long filter."""
         code = Program((Instruction(6, 0, 0, int(Action.ALLOW)),) * length).encode().hex()
@@ -437,7 +581,7 @@ class RealWorker:
 
     def text(self, data: bytes) -> int:
         """A string in memory."""
-        return int(self.ask("bytes", hex=data.hex())["ret"])
+        return self.pages(data + b"\0")
 
     def poke(self, address: int, data: bytes, *, thread: str = "") -> None:
         """A store; the main thread may sleep meanwhile."""
@@ -490,7 +634,7 @@ class RealWorker:
 
     def unshare_pids(self) -> None:
         """unshare(CLONE_NEWPID), as whoever may, or in a user namespace of its own."""
-        self.ask("unshare")
+        self.ask("unshare", flags=0x20000000)
 
     def global_pid(self) -> int:
         """As /proc here has it."""

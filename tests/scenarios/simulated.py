@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tests.scenarios.language import Answer, Rules, Seen
+from tests.scenarios.simulated_more import SimulatedMemory, SimulatedTracer, look, read_now
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action, FilterFlag
 from unotify.abi.tables import number
 from unotify.bpf import compile_filter
 from unotify.bpf.instructions import Instruction, Program
 from unotify.testing.facility import (
+    credentials,
     descriptors,
     entering,
     giving,
     installing,
     listeners,
     listening,
+    looking,
     memory,
     signals,
     stepping,
@@ -64,14 +69,28 @@ class SimulatedStage:
         self.file = descriptors.new_file(self.world, "file", "/etc/hostname")
         self.file.content = self.world.disk["/etc/hostname"]
         self.source = descriptors.install(self.world, self.supervisor, self.file.key)
+        self.repeating: list[SimulatedWorker] = []
+        self.starving: set[int] = set()
 
     def settle(self) -> None:
-        """Let all go on that can."""
-        stepping.settle(self.world)
+        """Let all go on that can; alarms ring before anybody goes on."""
+        for worker in self.repeating:
+            worker.ring()
+        while True:
+            while tids := [tid for tid in stepping.movable(self.world) if tid not in self.starving]:
+                stepping.advance(self.world, tids[0])
+            gone_on = [worker.go_on() for worker in tuple(self.repeating)]
+            if not any(gone_on):
+                return
 
     def worker(self) -> SimulatedWorker:
         """A new process."""
-        return SimulatedWorker(self, tasks.fork(self.world, self.supervisor))
+        task = tasks.fork(self.world, self.supervisor)
+        # It has executed a program.
+        for fd, _, cloexec in self.world.tables[task.table].fds:
+            if cloexec:
+                descriptors.close(self.world, task, fd)
+        return SimulatedWorker(self, task)
 
     def take(self, worker: SimulatedWorker, fd: int) -> SimulatedListener:
         """As pidfd_getfd(2) does it."""
@@ -104,6 +123,55 @@ class SimulatedStage:
         """The number of the architecture."""
         return (Arch.I386 if compat else Arch.X86_64).audit
 
+    def look(
+        self, worker: SimulatedWorker, address: int, length: int, *, thread: str = ""
+    ) -> bytes | str:
+        """process_vm_readv(2)."""
+        tid = worker._tids[thread]
+        found: bytes | str = read_now(self, self.supervisor, tid, address, length)
+        return found
+
+    def look_later(self, worker: SimulatedWorker, address: int, length: int) -> SimulatedLater:
+        """The same by a thread of its own."""
+        task = self.helper()
+        looking.begin_read(self.world, task, worker.pid, address, length)
+        return SimulatedLater(self, task, lambda: (task.received or (b"",))[0])
+
+    def memory(self, worker: SimulatedWorker) -> SimulatedMemory:
+        """/proc/TID/mem."""
+        return SimulatedMemory(self, worker.pid)
+
+    def take_fd(
+        self, worker: SimulatedWorker, fd: int, *, thread: str = "", whole: bool = False
+    ) -> str:
+        """pidfd_getfd(2)."""
+        tid = worker._tids[thread]
+        own = looking.take_fd(self.world, self.supervisor, tid, fd, of_thread=not whole)
+        return name_of(own) or descriptors.link(self.world, self.supervisor, own)
+
+    def same_file(self, worker: SimulatedWorker, fd: int) -> bool:
+        """kcmp(2)."""
+        task = self.supervisor
+        return looking.same_file(self.world, task, self.source, worker.task(), fd)
+
+    def audited(self, worker: SimulatedWorker) -> int:
+        """As the kernel has logged."""
+        count = sum(tid == worker.pid for tid, _, _ in self.world.audit)
+        self.world.audit = ()
+        return count
+
+    @contextmanager
+    def starved(self, worker: SimulatedWorker) -> Iterator[None]:
+        """It makes no step."""
+        self.starving |= {task.tid for task in self.world.threads(worker.pid)}
+        yield
+        self.starving.clear()
+        self.settle()
+
+    def trace(self, worker: SimulatedWorker, *traces: str) -> SimulatedTracer:
+        """PTRACE_SEIZE."""
+        return SimulatedTracer(self, worker, *traces)
+
     def offset(self) -> int:
         """Of the file."""
         return self.file.offset
@@ -119,8 +187,10 @@ class SimulatedStage:
 class SimulatedLater:
     """An ioctl that sleeps."""
 
-    def __init__(self, stage: SimulatedStage, task: Task) -> None:
-        self.stage, self.task = stage, task
+    def __init__(
+        self, stage: SimulatedStage, task: Task, value: Callable[[], Any] | None = None
+    ) -> None:
+        self.stage, self.task, self.value = stage, task, value
 
     def sleeps(self) -> None:
         """It does."""
@@ -131,7 +201,10 @@ class SimulatedLater:
         """What came."""
         self.stage.settle()
         assert self.task.result is not None, "it sleeps"
-        return seen(self.task) if self.task.received else name_of(self.task.result)
+        failed = name_of(self.task.result)
+        if self.value is not None:
+            return failed or self.value()
+        return failed or (seen(self.task) if self.task.received else "")
 
 
 def seen(task: Task) -> Seen:
@@ -144,20 +217,26 @@ def seen(task: Task) -> Seen:
 class SimulatedListener:
     """The supervisor's end."""
 
-    def __init__(self, stage: SimulatedStage, fd: int) -> None:
+    def __init__(
+        self, stage: SimulatedStage, fd: int, task: Task | None = None, *, compat: bool = False
+    ) -> None:
         self.stage, self.world, self.fd = stage, stage.world, fd
-        self.task = stage.supervisor
+        self.task = task or stage.supervisor
         self.arrivals = 0
+        self.known = not compat or listeners.compat_ioctls_are_the_same()
 
     def receive(self) -> Seen:
         """The oldest."""
         assert "IN" in self.poll(), "nothing pends"
         found = self.recv()
+        if found == "ENOENT" and self.stage.repeating:
+            return self.receive()
         assert isinstance(found, Seen)
         return found
 
     def recv(self, buffer: str = "clean") -> Seen | str:
         """RECV that does not sleep."""
+        assert self.known
         listening.begin_receive(self.world, self.task, self.fd, listening.Buffer(buffer))
         self.stage.settle()
         assert self.task.result is not None, "RECV sleeps"
@@ -165,9 +244,20 @@ class SimulatedListener:
 
     def recv_later(self) -> SimulatedLater:
         """RECV that sleeps."""
-        task = self.stage.helper()
+        task = self.stage.helper() if self.task is self.stage.supervisor else self.task
         listening.begin_receive(self.world, task, self.fd)
         return SimulatedLater(self.stage, task)
+
+    def addfd_later(self, id: int, **options: Any) -> SimulatedLater:
+        """ADDFD that sleeps."""
+        task = self.stage.helper() if self.task is self.stage.supervisor else self.task
+        giving.begin_give(self.world, task, self.fd, id, self.source, **options)
+        return SimulatedLater(self.stage, task, lambda: task.result)
+
+    @property
+    def source(self) -> int:
+        """What is given as *file*: of a worker its descriptor 0."""
+        return self.stage.source if self.task is self.stage.supervisor else 0
 
     def send(self, id: int, value: int = 0, error: int = 0, flags: int = 0) -> str:
         """SEND."""
@@ -193,7 +283,7 @@ class SimulatedListener:
         if source == "path":
             path = descriptors.new_file(world, "path", "/etc/hostname")
             made = descriptors.install(world, task, path.key)
-        fd = {"file": self.stage.source, "path": made, "closed": 999, "listener": self.fd}[source]
+        fd = {"file": self.source, "path": made, "closed": 999, "listener": self.fd}[source]
         giving.begin_give(world, task, self.fd, id, fd, **options)
         self.stage.settle()
         assert task.result is not None
@@ -266,6 +356,9 @@ class SimulatedWorker:
         self.pid = main.tid
         self._status: int | None = None
         self._tids = {"": main.tid}
+        self.left = 0
+        self.bad: list[str] = []
+        self.repeated: tuple[str, tuple[int, ...]] = ("", ())
 
     def task(self, thread: str = "") -> Task:
         """A thread."""
@@ -280,6 +373,123 @@ class SimulatedWorker:
         """seccomp(2)."""
         program = code_of(rules)
         return value_of(installing.add_filter(self.world, self.task(thread), program, int(flags)))
+
+    def prctl(self, rules: Rules, *, thread: str = "") -> str:
+        """By the older call."""
+        program = code_of(rules)
+        assert program is not None
+        code = Program(tuple(program)).encode()
+        at = memory.put(self.world.memory_of(self.task()), code)
+        fprog = struct.pack("=HxxxxxxQ", len(program), at)
+        self.call(
+            "prctl", 22, 2, memory.put(self.world.memory_of(self.task()), fprog), thread=thread
+        )
+        return self.answer(thread=thread).errno
+
+    def holds(self, listener: SimulatedListener, *, compat: bool = False) -> SimulatedListener:
+        """As SCM_RIGHTS does it."""
+        file = descriptors.file_at(self.world, listener.task, listener.fd)
+        assert file is not None
+        fd = descriptors.install(self.world, self.task(), file.key, cloexec=True)
+        return SimulatedListener(self.stage, fd, self.task(), compat=compat)
+
+    def repeat_call(self, name: str, *args: int, times: int, alarm: float) -> None:
+        """Begin; `settle` goes on, and rings each time."""
+        self.left, self.bad, self.repeated = times, [], (name, args)
+        self.stage.repeating.append(self)
+        self.call(name, *args)
+
+    def ring(self) -> None:
+        """SIGALRM."""
+        signals.send_signal(self.world, self.process, signals.SIGALRM)
+
+    def go_on(self) -> bool:
+        """Make the call again if it has returned; whether anything was done."""
+        task = self.task()
+        if not stepping.is_free(task):
+            return False
+        result, self.left = task.result or 0, self.left - 1
+        if result < 0:
+            self.bad.append(errno.errorcode[-result])
+        else:
+            descriptors.close(self.world, task, result)
+        if self.left:
+            name, args = self.repeated
+            words = (*args, *(0,) * (6 - len(args)))
+            call = CallData(self.stage.nr(name), self.stage.audit(), words)
+            entering.enter(self.world, task, call)
+        else:
+            self.stage.repeating.remove(self)
+        return bool(self.left)
+
+    def failures(self) -> list[str]:
+        """The end of that."""
+        self.stage.settle()
+        assert not self.left
+        return self.bad
+
+    def leave(self, to: str) -> None:
+        """The leader ends."""
+        tasks.die(self.world, self.task())
+        self._tids[""] = self._tids[to]
+
+    def clock(self, number: int) -> None:
+        """Read a clock."""
+        call = CallData(self.stage.nr("clock_gettime"), self.stage.audit(), (number, 0, 0, 0, 0, 0))
+        entering.read_clock(self.world, self.task(), call)
+        self.stage.settle()
+
+    def jump(self, address: int) -> None:
+        """A call of the vsyscall page."""
+        numbers = {0xFFFFFFFFFF600000: 96, 0xFFFFFFFFFF600400: 201, 0xFFFFFFFFFF600800: 309}
+        call = CallData(numbers[address], self.stage.audit(), ip=address)
+        entering.enter(self.world, self.task(), call)
+        self.stage.settle()
+
+    def ring_open(self, path: str) -> int:
+        """Through io_uring."""
+        call = CallData(
+            self.stage.nr("openat2"),
+            self.stage.audit(),
+            ((1 << 64) - 100, self.text(path.encode()), self.text(bytes(24)), 24, 0, 0),
+        )
+        entering.enter_unseen(self.world, self.task(), call)
+        return self.task().result or 0
+
+    def unshare_users(self) -> None:
+        """unshare(CLONE_NEWUSER)."""
+        credentials.unshare_users(self.world, self.task())
+
+    def unshare_files(self, *, thread: str = "") -> None:
+        """unshare(CLONE_FILES)."""
+        tasks.unshare_files(self.world, self.task(thread))
+
+    def open(self, path: str, *, thread: str = "") -> int:
+        """Open a file."""
+        self.call("openat", -100, self.text(path.encode()), 0, thread=thread)
+        return self.answer(thread=thread).ret
+
+    def pages(self, data: bytes, protection: int = 3) -> int:
+        """Map pages."""
+        return memory.put(self.world.memory_of(self.task()), data, protection=protection)
+
+    def guard(self) -> int:
+        """userfaultfd(2)."""
+        address = self.pages(b"")
+        space = self.world.memory_of(self.task())
+        space.guarded = (*space.guarded, address)
+        return address
+
+    def deliver(self, address: int, data: bytes) -> None:
+        """UFFDIO_COPY."""
+        looking.answer_fault(self.world.memory_of(self.task()), address, data)
+        self.stage.settle()
+
+    def look(
+        self, other: SimulatedWorker, address: int, length: int = 1, way: str = "vm"
+    ) -> bytes | str:
+        """Into another."""
+        return look(self.stage, self.task(), other, address, length, way)
 
     def repeat(self, length: int, flags: int = 0) -> int | str:
         """A long filter."""
@@ -319,8 +529,7 @@ class SimulatedWorker:
 
     def drop(self) -> None:
         """Become an ordinary user."""
-        task = self.task()
-        task.privileged, task.uid, task.gid = False, 65534, 65534
+        credentials.set_ids(self.world, self.task(), 65534, 65534)
 
     def filters(self, *, thread: str = "") -> int:
         """The length of the chain."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 
 from tests.scenarios.language import Answer, Seen
-from tests.scenarios.simulated import SimulatedListener, SimulatedStage, SimulatedWorker
+from tests.scenarios.simulated import (
+    SimulatedListener,
+    SimulatedStage,
+    SimulatedWorker,
+    code_of,
+)
 from unotify.abi.seccomp import Action, FilterFlag
+from unotify.bpf.instructions import Instruction
 from unotify.testing.facility import (
+    credentials,
     descriptors,
     entering,
     giving,
@@ -20,6 +28,7 @@ from unotify.testing.facility import (
     signals,
     stepping,
     tasks,
+    tracing,
 )
 from unotify.testing.facility.state import CallData, World
 from unotify.testing.facility.traits import VERSIONS, Trait, features_of, traits_of
@@ -238,12 +247,29 @@ def test_calls_that_pass_by() -> None:
     assert listener.poll() == set()
 
 
+def test_a_length_in_two_halves() -> None:
+    """B6, B3: the upper halves of both registers are nothing to a 32-bit call."""
+    stage = SimulatedStage()
+    worker = stage.worker()
+    fd = worker.open("/etc/hostname")
+    worker.call("ftruncate64", fd, 3 | 1 << 40, 1 << 50, compat=True)
+    assert worker.answer() == Answer(0)
+    file = descriptors.file_at(stage.world, worker.task(), fd)
+    assert file is not None
+    assert file.content == b"her"
+    worker.call("ftruncate64", fd, 3, 1, compat=True)
+    assert worker.answer() == Answer(-1, "EFBIG")
+
+
 def test_a_tracer_comes_first() -> None:
     """B10: what a tracer has put into the registers is what the filter and the supervisor see."""
     stage = SimulatedStage()
     worker, listener = stage.supervised("getppid")
-    worker.task().rewritten = CallData(stage.nr("getppid"), stage.audit(), (9, 0, 0, 0, 0, 0))
+    assert tracing.attach(stage.world, stage.supervisor, worker.task(), tracing.ENTRIES) == 0
     worker.call("getuid")
+    assert worker.state() == "t"
+    call = CallData(stage.nr("getppid"), stage.audit(), (9, 0, 0, 0, 0, 0))
+    entering.resume(stage.world, worker.task(), call)
     seen = listener.receive()
     assert (seen.nr, seen.args[0]) == (stage.nr("getppid"), 9)
 
@@ -458,3 +484,109 @@ def test_a_world_can_be_kept() -> None:
     stepping.settle(other)
     assert other.tasks[worker.pid].result == 6
     assert worker.answer() == Answer(5)
+
+
+# -- what a supervisor's own signals do, and the lock of a listener ------------------------------
+
+
+@pytest.mark.parametrize(("version", "found"), [("6.18", -errno.EINPROGRESS), ("next", None)])
+def test_an_interrupted_answer_that_is_made_again(version: str, found: int | None) -> None:
+    """A14: ADDFD_FLAG_SEND under SA_RESTART finds its own reply; where it is cured it waits on."""
+    stage = on(version)
+    worker, listener, seen = received(stage)
+    supervisor = stage.worker()
+    supervisor.handle(signals.SIGUSR1, restart=True)
+    held = supervisor.holds(listener)
+    giving.begin_give(stage.world, supervisor.task(), held.fd, seen.id, 0, flags=2)
+    signals.send_signal(stage.world, supervisor.process, signals.SIGUSR1)
+    stepping.advance(stage.world, supervisor.pid)
+    assert supervisor.task().result == found
+    assert supervisor.handled() == [signals.SIGUSR1]
+    assert worker.answer().ret == (0 if found else supervisor.task().result)
+
+
+@pytest.mark.parametrize(("version", "found"), [("6.6", ""), ("5.19", "EINTR")])
+def test_a_receiver_that_is_made_again(version: str, found: str) -> None:
+    """I12: RECV goes on after a handler with SA_RESTART since 6.6; before that it is EINTR."""
+    stage = on(version)
+    _, listener = stage.supervised("getppid")
+    reader = stage.worker()
+    reader.handle(signals.SIGUSR1, restart=True)
+    later = reader.holds(listener).recv_later()
+    reader.kill(signals.SIGUSR1)
+    assert bool(reader.task().doing) is not bool(found)
+    assert found == "" or later.result() == found
+
+
+def test_the_lock_of_a_listener() -> None:
+    """E10, I12: whoever has a signal does not wait for it: POLLERR, and EINTR of each ioctl."""
+    stage = SimulatedStage()
+    _, listener, seen = received(stage)
+    world, task = stage.world, stage.supervisor
+    filter = next(iter(world.filters.values()))
+    signals.set_action(world.process_of(task), signals.SIGUSR1, "handle")
+    for busy, signal, disturbed in ((True, False, False), (False, True, False), (True, True, True)):
+        filter.busy, task.pending = busy, (signals.SIGUSR1,) if signal else ()
+        wanted = -errno.EINTR if disturbed else 0
+        poll = listening.ERR if disturbed else listening.OUT
+        assert listening.poll(world, task, listener.fd) == poll
+        assert listening.is_valid(world, task, listener.fd, seen.id) == wanted
+        assert listening.set_flags(world, task, listener.fd, 0) == wanted
+        giving.begin_give(world, task, listener.fd, seen.id, stage.source, flags=4)
+        assert task.result == -errno.EINVAL
+        giving.begin_give(world, task, listener.fd, seen.id ^ 1, stage.source)
+        assert task.result == (wanted or -errno.ENOENT)
+        assert listening.send(world, task, listener.fd, seen.id, flags=4) == -errno.EINVAL
+        assert listening.send(world, task, listener.fd, seen.id ^ 1) == (wanted or -errno.ENOENT)
+
+
+@pytest.mark.parametrize(("version", "found"), [("6.11", 0), ("6.9", -errno.ESRCH)])
+def test_a_leader_that_is_dead(version: str, found: int) -> None:
+    """S2: a dead leader's own filter stops TSYNC before 6.11, for it has it still."""
+    stage = on(version)
+    worker = stage.worker()
+    worker.thread("a")
+    worker.install({"getuid": int(Action.ERRNO)})
+    worker.leave("a")
+    flags = int(FilterFlag.TSYNC | FilterFlag.TSYNC_ESRCH)
+    assert installing.add_filter(stage.world, worker.task(), program(), flags) == found
+
+
+def program() -> Sequence[Instruction]:
+    """A filter that allows all."""
+    found = code_of(int(Action.ALLOW))
+    assert found is not None
+    return found
+
+
+def test_capabilities_and_user_namespaces() -> None:
+    """S5, M3: who made a user namespace has all in it, and in those below; nothing above."""
+    stage = SimulatedStage()
+    world = stage.world
+    maker, inside = stage.worker(), stage.worker()
+    maker.drop()
+    child = maker.fork()
+    child.unshare_users()
+    space = child.task().user_space
+    assert credentials.capable(world, maker.task(), space)
+    assert credentials.capable(world, child.task(), space)
+    assert credentials.capable(world, inside.task(), space)
+    assert not credentials.capable(world, child.task(), 0)
+    inside.unshare_users()
+    assert not credentials.capable(world, inside.task(), space)
+
+
+def test_what_a_tracer_may() -> None:
+    """M3, C6: one traces at a time, who may; filters are told to those without any."""
+    stage = SimulatedStage()
+    world, worker, other = stage.world, stage.worker(), stage.worker()
+    stranger = stage.worker()
+    stranger.drop()
+    assert tracing.attach(world, stranger.task(), worker.task()) == -errno.EPERM
+    assert tracing.attach(world, other.task(), worker.task()) == 0
+    assert tracing.attach(world, stage.supervisor, worker.task()) == -errno.EPERM
+    assert tracing.metadata(world, other.task(), worker.task(), 0) == -errno.EINVAL
+    worker.install(int(Action.ALLOW))
+    assert tracing.metadata(world, stranger.task(), worker.task(), 0) == -errno.EACCES
+    other.install(int(Action.ALLOW))
+    assert tracing.metadata(world, other.task(), worker.task(), 0) == -errno.EACCES

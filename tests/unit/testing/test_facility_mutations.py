@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios import installs, life, signals_and_descriptors
+from tests.scenarios import installs, life, looks, signals_and_descriptors, supervisors
 from tests.scenarios.language import SCENARIOS
 from tests.scenarios.simulated import SimulatedStage
 from tests.unit.testing import test_facility
 from unotify.testing.facility.rules import RULES, without
 
-MODULES = (installs, life, signals_and_descriptors)
+MODULES = (installs, life, looks, signals_and_descriptors, supervisors)
 LONG = bool(os.environ.get("UNOTIFY_TEST_LONG"))
 PATIENCE = 5
 SAMPLE = ("mark_sent", "restore", "after_handler", "detach", "forget_gifts")

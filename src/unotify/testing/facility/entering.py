@@ -34,9 +34,20 @@ from unotify.testing.facility.signals import (
 )
 from unotify.testing.facility.state import CallData, Filter, Note, NoteState, Task, World
 from unotify.testing.facility.tasks import die, end_process
+from unotify.testing.facility.tracing import INTERRUPTED, stops_at_entry, stops_at_filter
 from unotify.testing.facility.traits import Trait
 
-__all__ = ["enter", "enter_unseen", "leave", "note_of", "sleep_state", "wake", "would_wake"]
+__all__ = [
+    "enter",
+    "enter_unseen",
+    "leave",
+    "note_of",
+    "read_clock",
+    "resume",
+    "sleep_state",
+    "wake",
+    "would_wake",
+]
 
 _UPROBES: Final = (335, 336)
 _X86_64: Final = 0xC000003E
@@ -45,8 +56,16 @@ _STRICT: Final = frozenset({"read", "write", "exit", "rt_sigreturn", "sigreturn"
 
 def enter(world: World, task: Task, call: CallData) -> None:
     """A running thread makes a call."""
-    call = after_entry_stop(task, call)
     task.call, task.result = call, None
+    if stops_at_entry(task):
+        task.doing = ("traced", "entry")
+    else:
+        pass_filters(world, task, call)
+
+
+def pass_filters(world: World, task: Task, call: CallData) -> None:
+    """The call as filters see it, and what they say."""
+    task.call = call
     if task.mode == Mode.STRICT:
         if tables.identify(call.arch, call.nr).name in _STRICT:
             finish(world, task, run(world, task, call))
@@ -61,15 +80,39 @@ def enter(world: World, task: Task, call: CallData) -> None:
     act(world, task, call, value, winner)
 
 
-@effect("B10")
-def rewritten(task: Task, call: CallData) -> CallData:
-    """A tracer stops a thread at the entry of a call, before any filter."""
-    return task.rewritten or call
+def resume(world: World, task: Task, call: CallData | None = None, *, value: int = 0) -> None:
+    """Let a thread go on that a tracer has stopped.
+
+    Args:
+        world: The world.
+        task: The thread.
+        call: What the tracer has put into its registers; one of a negative number is not made.
+        value: What that returns instead.
+    """
+    _, kind, *_ = task.doing
+    if kind == "interrupt":
+        leave(world, task, task.doing[2], restarting=True)
+        return
+    call = call or task.call
+    assert call is not None
+    task.doing = ()
+    if call.nr < 0 and call is not task.call:
+        finish(world, task, value)
+    elif kind == "entry":
+        pass_filters(world, task, call)
+    else:
+        run_filters_again(world, task, call)
 
 
-def after_entry_stop(task: Task, call: CallData) -> CallData:
-    """The call as filters and supervisors see it."""
-    return rewritten(task, call) or call
+@effect("F3")
+def run_filters_again(world: World, task: Task, call: CallData) -> None:
+    """Filters run anew on what a tracer has made of a call; TRACE lets it run then."""
+    task.call = call
+    value, winner = judge(world, task, call)
+    if value & ACTION_MASK == Action.TRACE:
+        finish(world, task, run(world, task, call))
+    else:
+        act(world, task, call, value, winner)
 
 
 @effect("B7", "B9")
@@ -77,6 +120,20 @@ def enter_unseen(world: World, task: Task, call: CallData) -> None:
     """What the vDSO answers, or what a ring carries out, passes by all filters."""
     task.call, task.result = call, None
     finish(world, task, run(world, task, call))
+
+
+_CPU_CLOCKS: Final = frozenset({2, 3})
+
+
+@effect("B7", otherwise=False)
+def in_vdso(clock: int) -> bool:
+    """The vDSO has all clocks but those of processor time, which take a call."""
+    return clock not in _CPU_CLOCKS
+
+
+def read_clock(world: World, task: Task, call: CallData) -> None:
+    """clock_gettime(2) as libc makes it."""
+    (enter_unseen if in_vdso(call.args[0]) else enter)(world, task, call)
 
 
 @effect("B1", otherwise=False)
@@ -114,6 +171,8 @@ def act(world: World, task: Task, call: CallData, value: int, winner: Filter | N
     elif kind == Action.USER_NOTIF:
         assert winner is not None
         notify(world, task, call, winner)
+    elif kind == Action.TRACE and stops_at_filter(task):
+        task.doing = ("traced", "filter", data)
     elif kind == Action.TRACE:
         finish(world, task, without_tracer())
     elif kind in (Action.LOG, Action.ALLOW):
@@ -218,6 +277,8 @@ def sleep_state(world: World, task: Task) -> str:
         return "R"
     if task.doing[0] == "stopped":
         return "T"
+    if task.doing[0] == "traced":
+        return "t"
     return "D" if task.doing[0] == "notified" and task.doing[2] else "S"
 
 
@@ -368,8 +429,10 @@ def leave(world: World, task: Task, value: int, *, restarting: bool = False) -> 
                 answer = after_handler(value, kind)
                 # A second handler finds a call that is over, or one that begins.
                 value = -513 if answer is None else answer
-        elif signal == WAKE:
-            continue
+        elif signal == WAKE and INTERRUPTED in task.traces:
+            task.traces -= {INTERRUPTED}
+            task.doing = ("traced", "interrupt", value)
+            return
     if restarting and value in RESTART_CODES and task.result is None:
         again(world, task, value)
         return

@@ -13,8 +13,9 @@ from typing import Final
 from unotify.abi.seccomp import AddFdFlag
 from unotify.abi.structs import ADDFD_SIZE_VER0
 from unotify.testing.facility.descriptors import end_call, file_at
-from unotify.testing.facility.listeners import find, listener_of
+from unotify.testing.facility.listeners import find, listener_of, lock_gives_way
 from unotify.testing.facility.rules import check, effect, first
+from unotify.testing.facility.signals import goes_on_after
 from unotify.testing.facility.state import Filter, Gift, Note, NoteState, Task, World
 from unotify.testing.facility.traits import Trait
 
@@ -105,10 +106,8 @@ _GIVE: Final = (
     gift_flags_are_known,
     gift_number_is_meant,
     source_is_a_file,
-    gift_has_a_taker,
-    taker_is_unanswered,
-    answer_is_alone,
 )
+_TAKER: Final = (gift_has_a_taker, taker_is_unanswered, answer_is_alone)
 
 
 def begin_give(
@@ -132,7 +131,9 @@ def begin_give(
         return
     _, filter = found
     given = Given(id, flags, srcfd, newfd, newfd_flags, size, dirty)
-    if error := first(_GIVE, world, task, filter, given):
+    error = first(_GIVE, world, task, filter, given)
+    error = error or lock_gives_way(world, task, filter)
+    if error or (error := first(_TAKER, world, task, filter, given)):
         task.result = error
         return
     note, source = find(world, filter, id), file_at(world, task, srcfd)
@@ -146,6 +147,7 @@ def begin_give(
         bool(flags & AddFdFlag.SETFD),
         bool(newfd_flags & _O_CLOEXEC),
         bool(flags & AddFdFlag.SEND),
+        (fd, id, srcfd, flags, newfd, newfd_flags, size),
     )
     world.gifts[gift.key] = gift
     source.held += 1
@@ -191,10 +193,15 @@ def restore(world: World, note: Note) -> None:
 
 
 def end_give(world: World, task: Task, key: int) -> None:
-    """Go on: with what the target did, or with EINTR where a signal came first (A13)."""
+    """Go on: with what the target did; where a signal came first with EINTR, or again (A13)."""
     gift = world.gifts[key]
     if not gift.done:
         take_gift_back(world, gift)
         _end_gift(world, task, gift, -errno.EINTR)
+        if goes_on_after(world, task):
+            fd, id, source, flags, at, more, size = gift.asked
+            begin_give(
+                world, task, fd, id, source, flags=flags, newfd=at, newfd_flags=more, size=size
+            )
     else:
         _end_gift(world, task, gift, gift.result)

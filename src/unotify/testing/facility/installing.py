@@ -136,10 +136,18 @@ def chain_is_short(world: World, task: Task, asked: _Asked) -> int:
     return errno.ENOMEM if total > MAX_CHAIN_INSTRUCTIONS else 0
 
 
+@effect("S2", otherwise=True)
+def counts_though_dead(world: World, other: Task) -> bool:
+    """Who has exited and is not reaped has filters still, before 6.11."""
+    return not other.dead or not world.has(Trait.RELEASE_AT_EXIT)
+
+
 def diverged(world: World, task: Task) -> Task | None:
     """A thread whose filters are not all among the caller's."""
     mine = {one.key for one in world.chain(task)}
-    for other in world.threads(task.process):
+    for other in world.tasks.values():
+        if other.process != task.process or not counts_though_dead(world, other):
+            continue
         if other.tid != task.tid and other.chain and other.chain not in mine:
             return other
     return None

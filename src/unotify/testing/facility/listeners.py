@@ -7,10 +7,11 @@ import errno
 from unotify.abi.structs import COMMON_IOCTLS
 from unotify.testing.facility.descriptors import file_at
 from unotify.testing.facility.rules import effect
+from unotify.testing.facility.signals import interrupted
 from unotify.testing.facility.state import File, Filter, Note, Task, World
 from unotify.testing.facility.traits import Trait
 
-__all__ = ["find", "ioctl_number", "listener_of"]
+__all__ = ["compat_ioctls_are_the_same", "find", "ioctl_number", "listener_of", "lock_gives_way"]
 
 
 @effect("A6", otherwise="")
@@ -29,6 +30,18 @@ def ioctl_number(world: World, number: int) -> str:
     if number & ~direction_and_size == ioctls.addfd & ~direction_and_size:
         return "addfd" if world.has(Trait.ADDFD) else ""
     return ""
+
+
+@effect("B5", otherwise=False)
+def compat_ioctls_are_the_same() -> bool:
+    """A 32-bit supervisor has the same numbers and structs."""
+    return True
+
+
+@effect("I12", "E10", otherwise=0)
+def lock_gives_way(world: World, task: Task, filter: Filter) -> int:
+    """Who has a signal does not wait for the listener's lock: -EINTR."""
+    return -errno.EINTR if filter.busy and interrupted(world, task) else 0
 
 
 def listener_of(world: World, task: Task, fd: int) -> tuple[File, Filter] | int:

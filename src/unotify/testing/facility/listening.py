@@ -15,14 +15,16 @@ from unotify.abi.seccomp import ListenerFlag, ResponseFlag
 from unotify.testing.facility.descriptors import end_call
 from unotify.testing.facility.ending import sleeps_killable
 from unotify.testing.facility.giving import end_give
-from unotify.testing.facility.listeners import find, listener_of
+from unotify.testing.facility.listeners import find, listener_of, lock_gives_way
+from unotify.testing.facility.looking import end_read, reader_would_wake
 from unotify.testing.facility.rules import check, effect, first
-from unotify.testing.facility.signals import fatal, interrupted
+from unotify.testing.facility.signals import fatal, goes_on_after, interrupted
 from unotify.testing.facility.state import Filter, Note, NoteState, Task, World
 from unotify.testing.facility.tasks import number_for, users
 from unotify.testing.facility.traits import Trait
 
 __all__ = [
+    "ERR",
     "HUP",
     "IN",
     "OUT",
@@ -37,7 +39,7 @@ __all__ = [
     "wake_caller",
 ]
 
-IN, OUT, HUP = 1, 4, 16
+IN, OUT, ERR, HUP = 1, 4, 8, 16
 
 
 class Buffer(Enum):
@@ -204,9 +206,8 @@ _SEND: Final = (
     response_is_readable,
     response_flags_are_known,
     continue_is_bare,
-    somebody_waits,
-    answered_once,
 )
+_WAITING: Final = (somebody_waits, answered_once)
 
 
 def send(
@@ -226,6 +227,10 @@ def send(
         return found
     response = Response(id, value, error, flags, readable)
     if refused := first(_SEND, world, found[1], response):
+        return refused
+    if refused := lock_gives_way(world, task, found[1]) or first(
+        _WAITING, world, found[1], response
+    ):
         return refused
     note = find(world, found[1], id)
     assert note is not None
@@ -250,7 +255,10 @@ def not_sent_is_invalid(note: Note | None) -> int:
 def is_valid(world: World, task: Task, fd: int, id: int) -> int:
     """ID_VALID: 0 or a negative errno."""
     found = listener_of(world, task, fd)
-    return found if isinstance(found, int) else not_sent_is_invalid(find(world, found[1], id))
+    if isinstance(found, int):
+        return found
+    interrupted_ = lock_gives_way(world, task, found[1])
+    return interrupted_ or not_sent_is_invalid(find(world, found[1], id))
 
 
 @check("W1", "W3")
@@ -267,6 +275,8 @@ def set_flags(world: World, task: Task, fd: int, flags: int) -> int:
         return found
     if refused := listener_flags_are_known(world, flags):
         return -refused
+    if refused := lock_gives_way(world, task, found[1]):
+        return refused
     found[1].flags = flags
     return 0
 
@@ -275,25 +285,29 @@ def set_flags(world: World, task: Task, fd: int, flags: int) -> int:
 
 
 def caller_would_wake(world: World, task: Task) -> bool:
-    """Whether a thread that sleeps in RECV or ADDFD can go on."""
+    """Whether a thread that sleeps in RECV, in ADDFD, or before a page can go on."""
     match task.doing:
         case ("receiving", _, filter, _):
             return receiver_may_go(world, world.filters[filter]) or interrupted(world, task)
         case ("giving", gift):
             return world.gifts[gift].done or interrupted(world, task)
+        case ("reading", *_):
+            return reader_would_wake(world, task)
     return False
 
 
 def wake_caller(world: World, task: Task) -> None:
-    """Make the step; a call that a signal interrupts is EINTR (I12, A13)."""
+    """Make the step; a call that a signal interrupts is EINTR, or made again (I12, A13)."""
     match task.doing:
         case ("receiving", file, filter, _):
             if receiver_may_go(world, world.filters[filter]) and not fatal(task):
                 _receive(world, task)
-            else:
+            elif not (world.has(Trait.RECV_RESTARTS) and goes_on_after(world, task)):
                 end_call(world, task, file, -errno.EINTR)
         case ("giving", key):
             end_give(world, task, key)
+        case ("reading", *_):
+            end_read(world, task)
 
 
 # -- poll --------------------------------------------------------------------------
@@ -317,6 +331,12 @@ def hup_bit(world: World, filter: Filter) -> int:
     return HUP if world.has(Trait.HANGUP) and not users(world, filter) else 0
 
 
+@effect("E10", otherwise=0)
+def err_bit(world: World, task: Task, filter: Filter) -> int:
+    """POLLERR, and nothing else: a signal came while poll waited for the listener's lock."""
+    return ERR if lock_gives_way(world, task, filter) else 0
+
+
 def edge(world: World, filter: Filter, seen: int) -> bool:
     """Whether who polls for edges has an event, having seen *seen* arrivals before (E8).
 
@@ -331,4 +351,6 @@ def poll(world: World, task: Task, fd: int) -> int:
     if isinstance(found, int):
         return found
     filter = found[1]
+    if err_bit(world, task, filter):
+        return ERR
     return in_bit(world, filter) | out_bit(world, filter) | hup_bit(world, filter)

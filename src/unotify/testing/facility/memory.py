@@ -8,7 +8,19 @@ from typing import Final
 from unotify.testing.facility.rules import effect
 from unotify.testing.facility.state import Memory
 
-__all__ = ["READ", "WRITE", "mapped", "poke", "protect", "put", "read_text", "vm_read", "vm_write"]
+__all__ = [
+    "READ",
+    "WRITE",
+    "deliver",
+    "force",
+    "mapped",
+    "poke",
+    "protect",
+    "put",
+    "read_text",
+    "vm_read",
+    "vm_write",
+]
 
 READ, WRITE = 1, 2
 _PAGE: Final = 4096
@@ -50,6 +62,25 @@ def vm_read(memory: Memory, address: int, length: int) -> bytes:
         start, _, data = part
         found += data[address + len(found) - start :][: length - len(found)]
     return found
+
+
+@effect("M2", otherwise=-errno.EIO)
+def force(memory: Memory, address: int, length: int) -> bytes | int:
+    """``/proc/TID/mem``: all that is mapped, whatever its protection; else -EIO."""
+    found = b""
+    while len(found) < length:
+        part = mapped(memory, address + len(found))
+        if part is None:
+            break
+        start, _, data = part
+        found += data[address + len(found) - start :][: length - len(found)]
+    return found if found or not length else -errno.EIO
+
+
+@effect("M2")
+def deliver(memory: Memory, address: int, data: bytes) -> None:
+    """Put bytes into a mapping, whatever its protection."""
+    poke(memory, address, data)
 
 
 @effect("M5", otherwise=0)

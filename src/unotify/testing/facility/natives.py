@@ -12,7 +12,10 @@ from types import MappingProxyType
 from typing import Final
 
 from unotify.abi import tables
+from unotify.abi.seccomp import Mode, Operation
+from unotify.bpf.instructions import Instruction, decode
 from unotify.testing.facility.descriptors import close, copy, file_at, install, new_file
+from unotify.testing.facility.installing import add_filter, operation, prctl_filter
 from unotify.testing.facility.memory import read_text, vm_read, vm_write
 from unotify.testing.facility.rules import effect
 from unotify.testing.facility.state import CallData, Task, World
@@ -23,7 +26,11 @@ __all__ = ["run", "sleeps_until"]
 _O_PATH: Final = 0o10000000
 _O_CLOEXEC: Final = 0o2000000
 _CLONE_FILES: Final = 0x400
-_VFORK: Final = 0x4000 | 0x100
+_LOW: Final = 0xFFFFFFFF
+_SYS_SOCKET: Final = 1
+_LARGEST: Final = 1 << 20
+_PR_GET_SECCOMP, _PR_SET_SECCOMP = 21, 22
+_PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
 
 
 def run(world: World, task: Task, call: CallData) -> int | None:
@@ -101,6 +108,69 @@ def sleeps_until(world: World, task: Task) -> float | None:
     return None
 
 
+def _truncate_in_halves(world: World, task: Task, call: CallData) -> int:
+    file = file_at(world, task, call.args[0] & _LOW)
+    size = joined(*call.args[1:3])
+    if file is None or file.kind != "file":
+        return -errno.EBADF
+    if size > _LARGEST:
+        return -errno.EFBIG
+    file.content = file.content[:size].ljust(size, b"\0")
+    return 0
+
+
+@effect("B6", "B3", otherwise=0)
+def joined(low: int, high: int) -> int:
+    """A 64-bit value of a 32-bit call fills two registers, the low half first."""
+    return (high & _LOW) << 32 | low & _LOW
+
+
+def _socket(world: World, task: Task, call: CallData) -> int:
+    return install(world, task, new_file(world, "socket").key)
+
+
+@effect("B6", otherwise=-errno.EINVAL)
+def call_in_memory(world: World, task: Task, call: CallData) -> int:
+    """socketcall(2) of i386: a number says which call it is, and its arguments are in memory."""
+    words = vm_read(world.memory_of(task), call.args[1] & _LOW, 12)
+    if len(words) < 12:
+        return -errno.EFAULT
+    inner = call._replace(args=(*struct.unpack("=III", words), 0, 0, 0))
+    return _socket(world, task, inner) if call.args[0] & _LOW == _SYS_SOCKET else -errno.EINVAL
+
+
+def _prctl(world: World, task: Task, call: CallData) -> int:
+    option, first, second = call.args[:3]
+    if option == _PR_SET_NO_NEW_PRIVS and first == 1:
+        task.no_new_privs = True
+        return 0
+    if option == _PR_GET_NO_NEW_PRIVS:
+        return int(task.no_new_privs)
+    if option == _PR_GET_SECCOMP:
+        return task.mode
+    if option == _PR_SET_SECCOMP and first == Mode.FILTER:
+        return prctl_filter(world, task, read_program(world, task, second))
+    return -errno.EINVAL
+
+
+def _seccomp(world: World, task: Task, call: CallData) -> int:
+    number, flags, pointer = call.args[:3]
+    if number == Operation.SET_MODE_FILTER:
+        return add_filter(world, task, read_program(world, task, pointer), flags)
+    return operation(world, task, number, flags, bare=not pointer)
+
+
+@effect("F9", otherwise=None)
+def read_program(world: World, task: Task, pointer: int) -> tuple[Instruction, ...] | None:
+    """A ``struct sock_fprog`` and its instructions; ``None`` where they cannot be read."""
+    head = vm_read(world.memory_of(task), pointer, 16)
+    if len(head) < 16:
+        return None
+    count, address = struct.unpack("=HxxxxxxQ", head)
+    code = vm_read(world.memory_of(task), address, 8 * count)
+    return decode(code) if len(code) == 8 * count else None
+
+
 def _exit(world: World, task: Task, call: CallData) -> None:
     if len(world.threads(task.process)) == 1:
         end_process(world, world.process_of(task), call.args[0] & 0xFF)
@@ -149,6 +219,14 @@ _NATIVES: Final = MappingProxyType[str, Callable[[World, Task, CallData], int | 
         "nanosleep": _sleep,
         "pause": _pause,
         "restart_syscall": _sleep,
+        "ftruncate64": _truncate_in_halves,
+        "socketcall": call_in_memory,
+        "socket": _socket,
+        "clock_gettime": lambda world, task, call: 0,
+        "time": lambda world, task, call: 1_700_000_000,
+        "prctl": _prctl,
+        "seccomp": _seccomp,
+        "openat2": lambda world, task, call: open_as_it_is_now(world, task, call.args[1], 0),
         "exit": _exit,
         "exit_group": _exit_group,
         "fork": _fork,

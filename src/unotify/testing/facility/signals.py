@@ -10,6 +10,7 @@ from unotify.testing.facility.state import Process, Task, World
 
 __all__ = [
     "RESTART_CODES",
+    "SIGALRM",
     "SIGCONT",
     "SIGKILL",
     "SIGSTOP",
@@ -20,13 +21,14 @@ __all__ = [
     "deliverable",
     "disturb",
     "fatal",
+    "goes_on_after",
     "interrupted",
     "send_signal",
     "set_action",
     "take_signal",
 ]
 
-SIGKILL, SIGUSR1, SIGTERM, SIGCHLD, SIGCONT, SIGSTOP = 9, 10, 15, 17, 18, 19
+SIGKILL, SIGUSR1, SIGALRM, SIGTERM, SIGCHLD, SIGCONT, SIGSTOP = 9, 10, 14, 15, 17, 18, 19
 SIGURG, SIGWINCH, SIGSYS = 23, 28, 31
 _STOPPING: Final = frozenset({19, 20, 21, 22})
 _IGNORED: Final = frozenset({SIGCHLD, SIGCONT, SIGURG, SIGWINCH})
@@ -132,6 +134,19 @@ def take_signal(world: World, task: Task) -> int | None:
     at = holder.pending.index(signal)
     holder.pending = holder.pending[:at] + holder.pending[at + 1 :]
     return signal
+
+
+@effect("I12", "A13", otherwise=False)
+def goes_on_after(world: World, task: Task) -> bool:
+    """A supervisor's call goes on after a handler with SA_RESTART, which has run then."""
+    waiting = deliverable(world, task)
+    process = world.processes[task.process]
+    if not waiting or fatal(task) or action(process, min(waiting)) != "restart":
+        return False
+    signal = take_signal(world, task)
+    assert signal is not None
+    task.handled += (signal,)
+    return True
 
 
 @effect("I1", "I2", "I11", otherwise=0)

@@ -29,6 +29,7 @@ __all__ = [
     "Space",
     "Table",
     "Task",
+    "UserSpace",
     "World",
 ]
 
@@ -63,7 +64,9 @@ class Task:
         pending: Signals that wait for it; 0 is a wake-up without a signal (I4).
         result: What its last call returned; ``None`` while one is under way.
         received: What its last RECV was given.
-        rewritten: What a tracer puts into its registers at the entry of each call.
+        user_space: The user namespace it is in; 0 is the first one.
+        tracer: Who traces it; 0 for nobody.
+        traces: What it is stopped for then: see `tracing`.
         script: Calls that it still makes, in an exploration.
         scripted: Whether its results are noted.
         history: What calls have returned, if they are noted.
@@ -88,7 +91,10 @@ class Task:
     received: tuple[Any, ...] | None = None
     handled: tuple[int, ...] = ()
     dead: bool = False
-    rewritten: CallData | None = None
+    groups: tuple[int, ...] = ()
+    user_space: int = 0
+    tracer: int = 0
+    traces: frozenset[str] = frozenset()
     script: tuple[CallData, ...] = ()
     scripted: bool = False
     history: tuple[int, ...] = ()
@@ -119,6 +125,7 @@ class Process:
     reaped: bool = False
     limit: int = 1024
     exe: str = "/sbin/init"
+    dumpable: bool = True
 
 
 @dataclass(slots=True)
@@ -131,11 +138,16 @@ class Table:
 
 @dataclass(slots=True)
 class Memory:
-    """An address space: ``(address, protection, bytes)`` of each mapping."""
+    """An address space: ``(address, protection, bytes)`` of each mapping.
+
+    Attributes:
+        guarded: Mappings whose pages somebody delivers when they are asked for, or never (M4).
+    """
 
     key: int
     parts: tuple[tuple[int, int, bytes], ...] = ()
     next: int = 0x10000
+    guarded: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -149,6 +161,7 @@ class File:
         offset: Where the next read begins.
         peer: Of a socket, the other end.
         queue: Of a socket, files that were sent and not received.
+        memory: Of ``/proc/TID/mem``, the address space.
         held: How many running calls or people outside hold it open.
         content: What is in it.
     """
@@ -157,6 +170,7 @@ class File:
     kind: str
     name: str = ""
     filter: int = 0
+    memory: int = 0
     offset: int = 0
     peer: int = 0
     queue: tuple[int, ...] = ()
@@ -174,6 +188,7 @@ class Filter:
         listener: Whether it has one that is open.
         arrivals: How often pollers were woken for something to receive (E8).
         requests: How often a reader may still be woken (N8).
+        busy: Whether somebody holds its lock: who has a signal does not wait for it (I12).
         notes: Its notifications, the oldest first.
     """
 
@@ -188,6 +203,7 @@ class Filter:
     requests: int = 0
     arrivals: int = 0
     flags: int = 0
+    busy: bool = False
     notes: tuple[int, ...] = ()
 
 
@@ -216,7 +232,11 @@ class Note:
 
 @dataclass(slots=True)
 class Gift:
-    """One ADDFD under way."""
+    """One ADDFD under way.
+
+    Attributes:
+        asked: The arguments of the call, to make it again.
+    """
 
     key: int
     note: int
@@ -225,6 +245,7 @@ class Gift:
     exact: bool
     cloexec: bool
     answers: bool
+    asked: tuple[int, ...] = ()
     taken: bool = False
     done: bool = False
     result: int = 0
@@ -239,6 +260,19 @@ class Space:
     next: int = 1
 
 
+@dataclass(slots=True)
+class UserSpace:
+    """A user namespace; the first one is 0 and has no record.
+
+    Attributes:
+        owner: The user who made it.
+    """
+
+    key: int
+    parent: int
+    owner: int
+
+
 _RECORDS: Final = {
     "tasks": Task,
     "processes": Process,
@@ -249,6 +283,7 @@ _RECORDS: Final = {
     "notes": Note,
     "gifts": Gift,
     "spaces": Space,
+    "user_spaces": UserSpace,
 }
 _READ: Final[dict[str, Callable[[Any], Any]]] = {
     name: attrgetter(*(field.name for field in fields(cls))) for name, cls in _RECORDS.items()
@@ -292,6 +327,7 @@ class World:
         self.notes: dict[int, Note] = {}
         self.gifts: dict[int, Gift] = {}
         self.spaces: dict[int, Space] = {}
+        self.user_spaces: dict[int, UserSpace] = {}
         self.last_key = 0
         self.audit: tuple[tuple[int, int, int], ...] = ()
         self.disk: dict[str, bytes] = {}

@@ -10,7 +10,7 @@ from unotify.testing.facility.state import Task, World
 
 __all__ = ["advance", "is_free", "movable", "settle", "wake_sleeper"]
 
-_CALLERS = ("receiving", "giving")
+_CALLERS = ("receiving", "giving", "reading")
 
 
 def movable(world: World) -> list[int]:

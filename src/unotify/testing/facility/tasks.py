@@ -82,6 +82,7 @@ def _new_task(world: World, parent: Task, process: int, table: int, space: int) 
     tid = numbers[-1][1]
     task = Task(tid, process or tid, table, numbers, comm=parent.comm)
     task.privileged, task.uid, task.gid = parent.privileged, parent.uid, parent.gid
+    task.groups, task.user_space = parent.groups, parent.user_space
     task.blocked = parent.blocked
     world.tasks[tid] = task
     inherit(task, parent)
@@ -99,7 +100,7 @@ def fork(world: World, parent: Task, *, share_files: bool = False) -> Task:
     process = world.process_of(parent)
     table = parent.table if share_files else new_table(world, world.tables[parent.table].fds).key
     old = world.memories[process.memory]
-    memory = Memory(world.key(), old.parts, old.next)
+    memory = Memory(world.key(), old.parts, old.next, old.guarded)
     world.memories[memory.key] = memory
     task = _new_task(world, parent, 0, table, process.space)
     world.processes[task.tid] = Process(
@@ -111,6 +112,7 @@ def fork(world: World, parent: Task, *, share_files: bool = False) -> Task:
         actions=process.actions,
         limit=process.limit,
         exe=process.exe,
+        dumpable=process.dumpable,
     )
     return task
 
@@ -147,6 +149,7 @@ def become(world: World, task: Task, exe: str) -> None:
     process.memory = memory.key
     process.actions = tuple(pair for pair in process.actions if pair[1] == "ignore")
     process.exe, task.comm = exe, exe.rpartition("/")[2][:15]
+    process.dumpable = True
     unshare_files(world, task)
     for fd, _, cloexec in world.tables[task.table].fds:
         if cloexec:

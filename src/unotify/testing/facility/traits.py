@@ -41,6 +41,8 @@ class Trait(Enum):
     """WAIT_KILLABLE_RECV (I5)."""
     SYNC_WAKE_UP = "6.6"
     """SET_FLAGS (W1)."""
+    RECV_RESTARTS = "6.6 "
+    """RECV is made again after a handler with SA_RESTART (I12)."""
     PIDFD_THREAD = "6.9"
     """pidfd_open(2) of any thread (P6)."""
     RELEASE_AT_EXIT = "6.11"
@@ -113,6 +115,8 @@ def traits_of(features: Collection[Feature], *, fast_reply: bool = True) -> froz
         found.add(Trait.CLEAN_BUFFER)
     if Trait.ADDFD in found:
         found.add(Trait.HANGUP)
+    if Trait.SYNC_WAKE_UP in found:
+        found.add(Trait.RECV_RESTARTS)
     if Trait.WAIT_KILLABLE in found and fast_reply:
         found.add(Trait.FAST_REPLY)
     if Trait.RECV_ENDS in found:
