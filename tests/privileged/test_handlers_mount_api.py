@@ -198,6 +198,63 @@ say(found)
     assert found == [0, 0, 0, 0, 0, 0, shown, 1 << 20, *["EPERM"] * 4]
 
 
+@pytest.mark.parametrize("where", ["user", "home"])
+@pytest.mark.parametrize("api", ["old", "new"])
+def test_overlay_opens_nothing(place: Path, where: str, api: str) -> None:
+    """What is closed to the caller is not opened by a directory of its own name laid over it."""
+    (place / "low/private").mkdir(parents=True)
+    (place / "low/private/secret").write_text("secret")
+    (place / "low/private").chmod(0o700)
+    (place / "low/shared").mkdir()
+    (place / "low/shared/file").write_text("open")
+    code = (
+        API
+        + """
+os.chdir(place)
+flags = 0x30020000 if device == "user" else 0x20020000
+contain(flags)
+os.mkdir("b")
+assert mount("none", "b", "tmpfs") == 0
+if device == "home":
+    os.chown("b", 1000, 1000)
+    os.setresgid(1000, 1000, 1000)
+    os.setresuid(1000, 1000, 1000)
+for name in ("up", "work", "merged", "up/private", "up/shared"):
+    os.mkdir("b/" + name)
+layers = {"lowerdir": "low", "upperdir": "b/up", "workdir": "b/work"}
+if device == "home":
+    layers = {"lowerdir": "b/up:low"}
+if API_NAME == "old":
+    text = ",".join(f"{key}={value}" for key, value in {**layers, "userxattr": ""}.items())
+    found = [mount("over", "b/merged", "overlay", 0, text.rstrip("="))]
+else:
+    fd = fsopen("overlay")
+    found = [fsconfig(fd, STRING, key, value) for key, value in layers.items()]
+    found = [sum(found), fsconfig(fd, FLAG, "userxattr"), fsconfig(fd, CREATE)]
+    found = [[*found, move_mount(fsmount(fd), "b/merged")] == [0, 0, 0, 0] and 0]
+shown = mounts(f"{place}/b/merged")[0]
+found += [shown[1:3], "userxattr" in shown[4]]
+found += [tried(os.listdir, "b/merged/private"), tried(os.open, "b/merged/private/secret", 0)]
+found += [sorted(os.listdir("b/merged/shared")), open("b/merged/shared/file").read()]
+if device == "user":
+    open("b/merged/shared/new", "w").write("new")
+    found += [tried(os.unlink, "b/merged/shared/file"), sorted(os.listdir("b/merged/shared"))]
+    found.append(mount(None, "b/merged", None, 0x1020 | 4))
+say(found)
+""".replace("API_NAME", repr(api))
+    )
+    capable = "false" if where == "home" else "true"
+    listed = f'file-systems = ["overlay", "tmpfs"], others = "refuse", capable = {capable}'
+    with handled(f"{CALLS}: {{ emulate-mount = {{ {listed} }} }}") as (supervisor, notes):
+        found = attempt(supervisor, code, place, where)
+        assert notes.faults == []
+    assert found == [
+        *(0, ["rw,nosuid,nodev,relatime", "overlay"], True),
+        *("EACCES", "EACCES", ["file"], "open"),
+        *([0, ["new"], "EPERM"] if where == "user" else []),
+    ]
+
+
 def test_binds(place: Path) -> None:
     """A copy of a mount is what the caller may look up, and is restricted before it is seen."""
     (place / "tree").mkdir()

@@ -8,7 +8,7 @@ has owners of its own, it is idmapped: root of the container is root on it; and 
 locked, since that root may change mounts otherwise.
 
 What depends on who mounts gets the target's namespaces: a procfs its processes, a sysfs its
-network.
+network. An overlay has the rights of who made it over its layers, so it is made with the target's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from unotify.kernel.attaching import inside
 from unotify.kernel.fuse import serve
 from unotify.kernel.locking import locked
 from unotify.kernel.mounting import Mount, device_path, needs_device, open_context
+from unotify.kernel.rights import CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, mine, taken_on
 
 __all__ = ["ATTRIBUTES", "LAYERS", "Made", "Rules", "attributes_of", "finish", "make", "rules_of"]
 
@@ -207,6 +208,8 @@ def make(
 
 
 _NOBODY: Final = 65534
+_LAYERS_MOST: Final = 200
+"""As many as can be passed to a process at once, with some room."""
 
 
 def _served(
@@ -267,10 +270,18 @@ def _make(
     others = own_namespaces(caller, stack, *kinds)
     pids = own_namespaces(caller, stack, "pid") if fstype == "proc" else {}
     layers = _layers(caller, options) if fstype == "overlay" else []
+    if fstype == "overlay" and not caller.around.shares("user"):
+        return _overlay(caller, source, layers, options, attributes)
     path = "" if device is None else stack.enter_context(device_path(device))
     # Layers have to be of the namespace that the overlay is made in.
     within = own_namespaces(caller, stack, "mnt").get("mnt", -1) if layers else -1
     said: list[str] = []
+    # Whoever makes an overlay is who looks at its layers, whoever uses it.
+    theirs, ours = (caller.credentials, mine()) if fstype == "overlay" else (None, None)
+    writable = any(key == "upperdir" for key, _ in layers)
+    if theirs is not None and writable and not theirs.effective & CAP_DAC_OVERRIDE:
+        # The kernel makes a directory there that is closed to all.
+        raise Refused("an overlay to write to takes CAP_DAC_OVERRIDE", errno=errno.EPERM)
 
     def create() -> Mount:
         with open_context(fstype) as context:
@@ -286,7 +297,11 @@ def _make(
                 for option in options:
                     if not (layers and option.key in LAYERS):
                         context.set(option.key, option.value)
-                context.create()
+                if theirs is None or ours is None:
+                    context.create()
+                else:
+                    with taken_on(theirs, ours, more=CAP_SYS_ADMIN):
+                        context.create()
                 return context.mount(attributes)
             finally:
                 said.extend(context.messages())
@@ -298,6 +313,23 @@ def _make(
     finally:
         for line in said:
             _log.info("%s: %r", fstype, line)  # options of the target are in it
+
+
+def _overlay(
+    caller: Any,
+    source: Spot | None,
+    layers: Sequence[tuple[str, int]],
+    options: Sequence[Option],
+    attributes: int,
+) -> Mount:
+    """An overlay that may look at its layers as the caller may, in its user namespace."""
+    told = [str(option) for option in options if option.key not in LAYERS]
+    told += [] if source is None else [f"source={os.fsdecode(source.path)}"]
+    if len(layers) > _LAYERS_MOST or any("\0" in text for text in told):
+        raise Refused("too many layers", errno=errno.EINVAL)
+    if not caller.is_waiting():
+        raise Refused("it has given up", errno=errno.EINTR)
+    return Mount(caller.overlay(layers, told, attributes))
 
 
 def finish(caller: Any, made: Made, rules: Rules) -> Mount:

@@ -21,7 +21,9 @@ _ALWAYS: Final = frozenset(("ro", "rw", "sync", "async", "dirsync", "lazytime", 
 _HARMLESS: Final[Mapping[str, frozenset[str]]] = {
     "tmpfs": frozenset(("size=*", "nr_blocks=*", "nr_inodes=*", "mode=*", "uid=*", "gid=*")),
     "proc": frozenset(("hidepid=*", "gid=*", "subset=*")),
-    "overlay": frozenset(("lowerdir=*", "lowerdir+=*", "upperdir=*", "workdir=*", "volatile")),
+    "overlay": frozenset(
+        ("lowerdir=*", "lowerdir+=*", "upperdir=*", "workdir=*", "volatile", "userxattr")
+    ),
     "ext4": frozenset(("noload", "norecovery")),
     "xfs": frozenset(("norecovery", "nouuid")),
 }

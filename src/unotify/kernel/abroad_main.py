@@ -20,6 +20,8 @@ from unotify.calls.lookups import AT_FDCWD
 from unotify.errors import Error, KernelError, Refused, TargetError
 from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import BIND_MOUNT, Outcome, execute, number, of_effective
+from unotify.kernel.overlaying import OVERLAY
+from unotify.kernel.overlaying import make as overlay
 from unotify.kernel.packing import pack_outcome, unpack_act
 from unotify.kernel.pinning import Pin
 from unotify.kernel.places import Place
@@ -109,12 +111,12 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 
 def _serve(text: bytes, answer: int, fds: list[int]) -> None:
     act, names, pins, told = unpack_act(text)
-    may_wait = act.name in ("openat", "connect", "sendmsg", BIND_MOUNT)
+    may_wait = act.name in ("openat", "connect", "sendmsg", BIND_MOUNT, OVERLAY)
     try:
         if may_wait and os.fork():
             return
     except OSError:
-        if act.name == BIND_MOUNT:
+        if act.name in (BIND_MOUNT, OVERLAY):
             return  # this process has to stay where it is
         may_wait = False  # too many processes: it waits here, and all others with it
     fd = -1
@@ -161,7 +163,9 @@ def _done(
         place.fsuid = theirs.fsuid
         os.umask(umask)
         with _acting_as(theirs, ours, more=_MORE.get(act.name, 0)):
-            if act.name in SOCKETS:
+            if act.name == OVERLAY:
+                outcome = overlay(act, pins)
+            elif act.name in SOCKETS:
                 outcome = execute_on_socket(
                     act, place, given, passed, None, own_cwd=True, wait=_waiting(answer)
                 )
@@ -175,7 +179,8 @@ def _done(
     return pack_outcome(outcome), outcome.fd
 
 
-_MORE: Final = {"bind": CHROOT, BIND_MOUNT: CHROOT | CAP_SYS_ADMIN}
+_MOUNTS: Final = CHROOT | CAP_SYS_ADMIN
+_MORE: Final = {"bind": CHROOT, BIND_MOUNT: _MOUNTS, OVERLAY: _MOUNTS}
 """Capabilities in the user namespace that an act needs, whatever the target has."""
 
 

@@ -40,6 +40,7 @@ from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, check, syscall
 from unotify.kernel.abroad import Abroad
 from unotify.kernel.acts import BIND_MOUNT, Outcome, execute, number, of_effective
 from unotify.kernel.blocking import Interrupter, Waiting
+from unotify.kernel.overlaying import OVERLAY
 from unotify.kernel.pinning import Pin, pin
 from unotify.kernel.places import Place
 from unotify.kernel.rights import (
@@ -123,7 +124,7 @@ class Actor:
                 for pinned in pins.values():
                     pinned.require_reached()
             away = not (act.as_supervisor or act.lent) and self._is_abroad(thread)
-            if act.name == BIND_MOUNT and not away:
+            if act.name in (BIND_MOUNT, OVERLAY) and not away:
                 raise Refused("it is in our own user namespace", errno=errno.EPERM)
             if away and not _is_letter(act, fds):
                 thread.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -149,6 +149,37 @@ class Target(Identity, Reaching, Looks):
             os.close(namespace)
         if done.value < 0:
             raise Refused("it cannot be bound", errno=-done.value)
+
+    def overlay(
+        self, layers: Sequence[tuple[str, int]], options: Sequence[str], attributes: int
+    ) -> int:
+        """Make an overlay with the rights that it has in its user namespace, which is not ours.
+
+        Args:
+            layers: Directories of its mount namespace, as descriptors, each with the option that it
+                is set with: ``lowerdir+``, ``upperdir``, ``workdir`` (Linux 6.13).
+            options: All else, ``name`` or ``name=value``.
+            attributes: ``MOUNT_ATTR_*``.
+
+        Returns:
+            A descriptor of the mount, which nobody sees yet and is the caller's.
+
+        Raises:
+            TargetGone: It does not wait any more.
+            Refused: As the kernel says it; EPERM: its user namespace is the supervisor's own.
+        """
+        namespace = self.open_namespace("mnt")
+        try:
+            held = {f"{at} {key}": _Itself(fd) for at, (key, fd) in enumerate(layers)}
+            told = os.fsencode("\0".join(options))
+            values: dict[str, int | bytes | None] = {"options": told, "attributes": attributes}
+            act = Act("overlay-mount", "mount", values, returns_fd=True)
+            done = self._open().act(act, {**held, "namespace": _Itself(namespace)})
+        finally:
+            os.close(namespace)
+        if done.value < 0:
+            raise Refused("the overlay cannot be made", errno=-done.value)
+        return done.fd
 
     def open_namespace(self, kind: str) -> int:
         """Open its namespace of *kind*, such as ``mnt``; whoever asks closes the descriptor.
