@@ -76,6 +76,7 @@ class Answering(Claiming):
         bucket = (nanoseconds // 1000).bit_length()
         with self.lock:
             self.counters.buckets[bucket] += 1
+        self.on_answer()
         try:
             taken = deliver(source, call.exchange, reply)
         except Exception as error:

@@ -37,6 +37,7 @@ class Claiming:
         self._followers: dict[Tid, deque[Work]] = {}
         self.on_leaving: Callable[[], None] = lambda: None
         self.on_room: Callable[[Quota], None] = lambda quota: None
+        self.on_answer: Callable[[], None] = lambda: None
 
     def admit(self, source: Source, notification: bytes | bytearray) -> Exchange | None:
         """Start the exchange of a notification; ``None`` if it has to wait for its turn."""

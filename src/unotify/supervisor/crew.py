@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from threading import Lock, Semaphore, Thread, current_thread
 from typing import Final
@@ -41,6 +42,7 @@ class Crew(ABC):
         self._leader: Thread | None = None
         self._understudy: Thread | None = None
         self._resting = 0
+        self._errands: deque[Callable[[], None]] = deque()
         self._wanted = Semaphore(0)
         self._stopping = False
         self._retrying = False
@@ -123,8 +125,8 @@ class Crew(ABC):
                         self._retrying = True
                         Thread(target=self._retry, name="unotify-retry", daemon=True).start()
                     return
-                if self._resting:
-                    for _ in range(min(missing, self._resting)):
+                if self._at_hand():
+                    for _ in range(min(missing, self._at_hand())):
                         self._wanted.release()
                     return
                 role = "lead" if self._leader is None else "stand by"
@@ -140,18 +142,19 @@ class Crew(ABC):
         self._retrying = False
         self._ensure()
 
-    def _start(self, work: Callable[[], None]) -> None:
-        def run() -> None:
-            try:
-                work()
-            except Exception:
-                _log.exception("a reader failed")
-            finally:
-                self._leave(thread)
-
-        thread = Thread(target=run, name="unotify-spare", daemon=True)
+    def _start(self, errand: Callable[[], None]) -> None:
+        """Do *errand* in a thread that has nothing else to do; to start one takes much longer."""
         with self._lock:
+            if self._at_hand():
+                self._errands.append(errand)
+                self._wanted.release()
+                return
+            thread = Thread(target=self._work, args=(errand,), name="unotify-spare", daemon=True)
             self._launch(thread)
+
+    def _at_hand(self) -> int:
+        """How many rest, and have nothing to do yet."""
+        return self._resting - len(self._errands)
 
     def _launch(self, thread: Thread) -> None:
         # Under the lock: nobody can join one that has not begun.
@@ -164,16 +167,33 @@ class Crew(ABC):
             self._understudy = None if self._understudy is thread else self._understudy
             raise
 
-    def _work(self) -> None:
+    def _work(self, errand: Callable[[], None] | None = None) -> None:
         me = current_thread()
         try:
-            while self._take_role(me):
-                if self._leader is me:
+            while errand is not None or self._take_role(me):
+                if errand is not None or (errand := self._errand(me)) is not None:
+                    try:
+                        errand()
+                    except Exception:
+                        _log.exception("a reader failed")
+                    errand = None
+                elif self._leader is me:
                     self._lead(me)
                 elif self._understudy is me:
                     self._stand_by(me)
         finally:
             self._leave(me)
+
+    def _errand(self, me: Thread) -> Callable[[], None] | None:
+        with self._lock:
+            # Whoever has just taken a role was not at hand: it is somebody else's.
+            if not self._errands or me in (self._leader, self._understudy):
+                return None
+            errand = self._errands.popleft()
+            missing = self._leader is None or self._understudy is None
+        if missing:
+            self._ensure()  # we may have been woken for that
+        return errand
 
     def _leave(self, me: Thread) -> None:
         with self._lock:
@@ -201,4 +221,5 @@ class Crew(ABC):
         with self._lock:
             self._resting -= 1
             # Somebody may have asked for us in the moment we gave up waiting.
-            return wanted or self._leader is None or self._understudy is None
+            asked = wanted or bool(self._errands)
+            return asked or self._leader is None or self._understudy is None

@@ -54,6 +54,7 @@ class Readers(Serving):
         super().__init__(kernel, engine, most=most)
         self.on_drained: Callable[[], None] = lambda: None
         self.admission = Admission(self._poller, self.sources, self._crowd)
+        engine.on_answer = self._answering
         engine.on_room = self.admission.resume
         engine.on_leaving = self.admission.look_again
 

@@ -12,7 +12,7 @@ Why one leads and another looks at it, `readers` says.
 from __future__ import annotations
 
 import time
-from threading import Thread
+from threading import Thread, current_thread
 from time import perf_counter_ns
 from typing import Final, TypeAlias
 
@@ -63,6 +63,14 @@ class Turns(Crew):
             self._dozing = False
             self._lookout.wake()
         return turn
+
+    def _answering(self) -> None:
+        """The handler is done: what this turn takes from now on is counted anew.
+
+        The target goes on with the answer, and its next call may pend before the turn is over.
+        """
+        if self._busy_since and current_thread() is self._leader:
+            self._busy_since = perf_counter_ns()
 
     def _finish_turn(self, turn: Turn) -> bool:
         """Whether we still lead."""

@@ -14,7 +14,7 @@ from tests.unit.supervisor.rig import Rig
 from unotify.calls import Call
 from unotify.errors import Conflict, KernelError
 from unotify.protocol import Fail, Return
-from unotify.supervisor import Held, Quota, Supervisor, turns
+from unotify.supervisor import Held, Quota, Supervisor, readers, turns
 from unotify.supervisor.quotas import PROBATION
 
 
@@ -195,6 +195,68 @@ def test_a_suspect_has_threads_of_its_own(threaded: Rig, monkeypatch: pytest.Mon
 
     until(is_trusted)
     assert next(tids) >= 100 + PROBATION
+
+
+def test_who_was_slow_alone_is_no_suspect(threaded: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next call may pend before the turn of the last one is over: it has held up nobody."""
+    monkeypatch.setattr(turns, "TAKEOVER", 0.1)
+    looked = threading.Event()
+    somebody_pends = readers.Readers._somebody_pends
+
+    def pends(self: readers.Readers) -> bool:
+        found = somebody_pends(self)
+        if found:
+            looked.set()
+        return found
+
+    monkeypatch.setattr(readers.Readers, "_somebody_pends", pends)
+    supervisor = threaded.supervise(deadline=60.0)
+    listener, quota = threaded.kernel.listener(), Quota(4)
+    waits: list[bool] = []
+    seconds: list[Pending] = []
+
+    @supervisor.on("getppid")
+    def linger(call: Call) -> Return:
+        since = time.monotonic()
+        until(lambda: time.monotonic() > since + 2 * turns.TAKEOVER)
+        return Return(1)
+
+    @supervisor.on("getuid")
+    def instant(call: Call) -> Return:
+        return Return(2)
+
+    def answered() -> None:
+        if not seconds:
+            seconds.append(listener.notify("getuid", tid=1))
+            waits.append(looked.wait(20))
+            since = time.monotonic()
+            until(lambda: quota.suspect or time.monotonic() > since + turns.TAKEOVER / 4)
+
+    supervisor.attach(listener, quota=quota)
+    listener.on_send = answered
+    assert listener.notify("getppid", tid=1).answer() == Return(1)
+    assert seconds[0].answer() == Return(2)
+    assert (waits, quota.suspect) == ([True], 0)
+
+
+def test_a_spare_thread_does_the_next_errand(threaded: Rig) -> None:
+    """To start a thread takes longer than most calls: one that rests is asked first."""
+    supervisor = threaded.supervise()
+    listener, quota = threaded.kernel.listener(), Quota(4)
+    names: list[str] = []
+
+    @supervisor.on("getppid")
+    def named(call: Call) -> Return:
+        names.append(threading.current_thread().name)
+        return Return(1)
+
+    supervisor.attach(listener, quota=quota)
+    for tid in range(1, 9):
+        quota.suspect = PROBATION
+        assert listener.notify("getppid", tid=tid).answer() == Return(1)
+        until(lambda: supervisor._readers._resting >= 1)
+    assert len(names) == 8
+    assert supervisor.statistics().readers <= 4
 
 
 def test_when_threads_are_scarce(threaded: Rig) -> None:
