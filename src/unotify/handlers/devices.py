@@ -136,6 +136,9 @@ def emulate_mknod(call: Call, *, devices: Iterable[str] = COMMON) -> Reply | Non
     with caller.at_one_moment():
         act, around = plan(call), caller.around
         listed = devices_of(tuple(devices)).has(kind, device)
+        done = _at_once(call, act, around) if listed else None
+        if done is not None:
+            return done
         allowed = listed and around.may(Capability.CAP_MKNOD)
         place = find(caller, "path", act.spots["path"], allowed=allowed)
         if not place.name:
@@ -150,6 +153,7 @@ def emulate_mknod(call: Call, *, devices: Iterable[str] = COMMON) -> Reply | Non
             return _mount(call, act, place)
 
 
+_MKNOD: Final = 1 << Capability.CAP_MKNOD
 _ST_NODEV: Final = 4
 _MNT_DETACH: Final = 2
 
@@ -163,10 +167,42 @@ def _exists(place: Held) -> bool:
     return True
 
 
+def _at_once(call: Call, act: Act, around: Any) -> Reply | None:
+    """Make the node in one go; ``None`` if that takes more, and nothing is left of it."""
+    if not around.is_ours():
+        return None
+    caller = call.caller
+    made = caller.make(act, needed=_MKNOD, lent=_MKNOD, refused=_ST_NODEV)
+    if made is None:
+        return None
+    directory, name = made.directory, made.name
+    caller.afterwards(lambda taken: os.close(directory))
+    if made.value == -errno.EPERM:
+        return None
+    if made.value < 0:
+        return Fail(-made.value)
+    if any(made.identity):
+        try:
+            usable = is_usable(directory, name, Node(made.identity, made.uid, made.mount))
+        except KernelError:
+            return Return(0)
+        if not usable:
+            remove(directory, name, made.identity, made.rights)
+            return None
+        caller.afterwards(
+            lambda taken: (
+                None
+                if taken
+                else _undone(remove(directory, name, made.identity, made.rights), name)
+            )
+        )
+    return Return(0)
+
+
 def _make(call: Call, act: Act, place: Held, around: Any) -> Reply | None:
     """Make the node; ``None`` if it would be of no use there."""
     caller = call.caller
-    lent = 1 << Capability.CAP_MKNOD
+    lent = _MKNOD
     # What the caller may do in its user namespace nobody can do here, so it is asked there.
     if not around.shares("user") and caller.may(place, os.W_OK | os.X_OK):
         lent |= CAP_DAC_OVERRIDE

@@ -30,7 +30,7 @@
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
-#include <Python.h>
+#include "_making.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -790,7 +790,12 @@ static int fill(PyObject *module)
 
 static PyModuleDef_Slot module_slots[] = { { Py_mod_exec, fill }, { 0, NULL } };
 
-static PyModuleDef module = { PyModuleDef_HEAD_INIT, "_native", NULL, 0, NULL, module_slots,
+static PyMethodDef functions[] = {
+	{ "make_name", make_name, METH_VARARGS, "Make a name as a target; None: the long way." },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyModuleDef module = { PyModuleDef_HEAD_INIT, "_native", NULL, 0, functions, module_slots,
 			      NULL, NULL, NULL };
 
 PyMODINIT_FUNC PyInit__native(void)

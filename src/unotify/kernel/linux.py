@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from unotify.abi.arch import Arch
 from unotify.abi.features import Feature
 from unotify.abi.seccomp import FilterFlag
-from unotify.abi.types import Tid
+from unotify.abi.types import NotificationId, Tid
 from unotify.errors import KernelError, TargetGone
 from unotify.kernel import native
 from unotify.kernel._libc import NATIVE
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unotify.kernel.acting import Actor
     from unotify.kernel.acts import Outcome
     from unotify.kernel.journaled import JournaledListener
+    from unotify.kernel.making import Made, Maker
     from unotify.kernel.pinning import Pin
 
 __all__ = ["LinuxKernel"]
@@ -204,6 +205,19 @@ class LinuxKernel:
     def pin(self, thread: LinuxThread, spot: Spot) -> Pin:
         """Hold what *spot* names for *thread*; see `unotify.kernel.acting.Actor.pin`."""
         return self.actor.pin(thread, spot)
+
+    @cached_property
+    def _maker(self) -> Maker:
+        from unotify.kernel.making import Maker
+
+        return Maker()
+
+    def make(
+        self, thread: LinuxThread, listener: int, id: NotificationId, act: Act, **conditions: int
+    ) -> Made | None:
+        """Do *act* for *thread* in one go; see `unotify.kernel.making.Maker.make`."""
+        with self.actor.interrupter.entry(thread.process, thread.is_waiting):
+            return self._maker.make(listener, id, thread.tid, act, **conditions)
 
     @property
     def homes(self) -> Homes:

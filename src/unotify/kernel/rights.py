@@ -265,10 +265,14 @@ def _take_ids(theirs: Rights, ours: Rights) -> None:
         _set_groups(theirs.groups)
     _set("setresgid", _KEEP, theirs.gid, _KEEP)
     _set("setresuid", _KEEP, theirs.uid, _KEEP)
-    if theirs.fsgid != theirs.gid:
-        _set("setfsgid", theirs.fsgid)
-    if theirs.fsuid != theirs.uid:
-        _set("setfsuid", theirs.fsuid)
+    if (theirs.fsuid, theirs.fsgid) == (theirs.uid, theirs.gid):
+        return
+    # Others than the effective ones take a capability, which may have gone with our user id.
+    _set_effective(ours.permitted, ours.permitted)
+    for call, wanted in (("setfsgid", theirs.fsgid), ("setfsuid", theirs.fsuid)):
+        _set(call, wanted)
+        if syscall(_number(call), _KEEP) != wanted:
+            raise KernelError(errno.EPERM, f"{call}(2)")
 
 
 def _give_ids_back(ours: Rights, *, groups: bool) -> None:

@@ -179,6 +179,10 @@ class Surroundings:
             for fd in {current, outermost} - {-1}:
                 os.close(fd)
 
+    def is_ours(self) -> bool:
+        """Whether the user namespace of its container is the supervisor's own."""
+        return self.container() == os.readlink("/proc/self/ns/user")
+
     def id_map(self, kind: str) -> bytes:
         """The ``uid`` or ``gid`` map of its user namespace, with numbers of ours (proc(5))."""
         return self._thread.id_map(kind)

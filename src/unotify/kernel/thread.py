@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from unotify.abi.types import Tid
+from unotify.abi.types import NotificationId, Tid
 from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, TargetGone
 from unotify.kernel._libc import (
@@ -37,6 +37,7 @@ from unotify.kernel.standing import Standing
 if TYPE_CHECKING:
     from unotify.calls.acts import Act
     from unotify.kernel.acts import Outcome
+    from unotify.kernel.making import Made
     from unotify.kernel.surroundings import Surroundings
 
 __all__ = ["PIDFD_THREAD", "LinuxThread", "open_pidfd"]
@@ -69,6 +70,11 @@ class Acting(Protocol):
 
     def pin(self, thread: LinuxThread, spot: Spot) -> Pin:
         """Hold what *spot* names for *thread*."""
+
+    def make(
+        self, thread: LinuxThread, listener: int, id: NotificationId, act: Act, **conditions: int
+    ) -> Made | None:
+        """Do *act* for *thread* in one go, if that is plain."""
 
     @property
     def homes(self) -> Homes:
@@ -200,6 +206,25 @@ class LinuxThread(Standing):
         if self._actor is None:
             raise TargetGone("nobody acts for this thread")
         return self._actor.act(self, act, pins)
+
+    def make(
+        self,
+        listener: int,
+        id: NotificationId,
+        act: Act,
+        *,
+        needed: int = 0,
+        lent: int = 0,
+        refused: int = 0,
+    ) -> Made | None:
+        """Do *act*, which makes a name, in one go; see `unotify.kernel.making.Maker.make`."""
+        self._require_open()
+        if self._actor is None:
+            return None
+        made = self._actor.make(self, listener, id, act, needed=needed, lent=lent, refused=refused)
+        if made is not None:
+            self._owes = None  # it was asked in there, after all looks
+        return made
 
     def look(self, spot: Spot, *, flags: int = 0, mask: int = 0) -> bytes:
         """``struct statx`` of what *spot* names; see :func:`unotify.kernel.looking.look`.

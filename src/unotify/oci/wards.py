@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from unotify.policy.model import Policy
 
 __all__ = ["Ward", "Wards"]
+
+_ACTING = tuple(f"unotify.kernel.{name}" for name in ("acting", "making", "surroundings"))
+"""Else imported by whoever makes the first call, who would wait so long as to become a suspect."""
 
 
 class Ward:
@@ -79,6 +83,8 @@ class Wards:
         try:
             if any(rule.verdict.handler for rule in policy.rules):
                 supervisor.add(*ADDONS, spare=True)
+                for name in _ACTING:
+                    import_module(name)
             self._prepare(supervisor)
             supervisor.check()
         except BaseException:

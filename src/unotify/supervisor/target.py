@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from unotify.abi.types import NotificationId
 from unotify.calls import Call
 from unotify.calls.acts import Act, Replacement
 from unotify.calls.lookups import Spot
@@ -20,6 +21,9 @@ from unotify.supervisor.identity import Identity
 from unotify.supervisor.looks import Looks
 from unotify.supervisor.performing import perform
 from unotify.supervisor.reaching import Reaching
+
+if TYPE_CHECKING:
+    from unotify.kernel.making import Made
 
 __all__ = ["Target"]
 
@@ -79,6 +83,11 @@ class Target(Identity, Reaching, Looks):
             TargetError: It cannot be done; propagates as its errno.
         """
         pins = {name: pin for name, pin in self._pins.items() if name in pinned} or _NONE
+        if act.name == "mkdirat" and not (pins or act.as_supervisor):
+            made = self.make(act)
+            if made is not None:
+                os.close(made.directory)
+                return made
         return self._open().act(act, pins)
 
     def perform(
@@ -93,6 +102,36 @@ class Target(Identity, Reaching, Looks):
             return perform(call, self, as_supervisor=as_supervisor, replaced=replaced)
         finally:
             thread.forget()
+
+    def make(self, act: Act, *, needed: int = 0, lent: int = 0, refused: int = 0) -> Made | None:
+        """Do *act*, which makes a name, in one go: a tenth of what it takes step by step.
+
+        Only the native part can, and what is plain: a target in the supervisor's own user
+        namespace, with its umask, and a path without symbolic links.
+
+        Args:
+            act: ``mknodat`` or ``mkdirat``.
+            needed: Capabilities that the target has to have, as a bit set.
+            lent: Those of the supervisor that are lent for this act.
+            refused: ``ST_*`` flags (statvfs(3)) that the mount must not have.
+
+        Returns:
+            ``None``: it is not plain, it cannot be found, or one of the conditions does not hold.
+            Nothing has been done then, and `find` and `act` tell what is wrong.
+        """
+        thread = self._mark()
+        make = getattr(thread, "make", None)  # a simulated one has none
+        if make is None:
+            return None
+        made: Made | None = make(
+            self._listener.fileno(),
+            NotificationId(self._exchange.id),
+            act,
+            needed=needed,
+            lent=lent,
+            refused=refused,
+        )
+        return made
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:

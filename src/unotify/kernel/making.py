@@ -1,0 +1,108 @@
+"""A name that is made for a target in one go, where that is plain; see ``_making.c``.
+
+It is the native part's: without that all goes the long way, step by step
+(`unotify.kernel.acting`), and so does whatever is not plain.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, NamedTuple
+
+from unotify.abi.types import NotificationId, Tid
+from unotify.calls.acts import Act
+from unotify.kernel.acts import number
+from unotify.kernel.native import backend
+from unotify.kernel.rights import Rights
+
+__all__ = ["Made", "Maker"]
+
+_MADE: Final = ("mknodat", "mkdirat")
+
+
+class Made(NamedTuple):
+    """What came of an act that makes a name.
+
+    Attributes:
+        value: The result, or a negative errno.
+        directory: A descriptor (O_PATH) of the directory, which is the caller's.
+        name: The name in it.
+        status: What ``/proc/TID/status`` told of whom it was made for.
+        identity: Device and inode of what was made; zeros if somebody has taken it away already.
+        uid: Its owner.
+        mount: The mount that it is in, by a number that no other ever has; 0 where the kernel
+            tells none (before Linux 6.8).
+    """
+
+    value: int
+    directory: int
+    name: bytes
+    status: bytes
+    identity: tuple[int, int]
+    uid: int
+    mount: int
+
+    @property
+    def fd(self) -> int:
+        """A new descriptor for the target: there is none."""
+        return -1
+
+    @property
+    def outs(self) -> Mapping[str, bytes]:
+        """What was written to the target's memory: nothing."""
+        return {}
+
+    @property
+    def rights(self) -> Rights:
+        """Those that it was made with, but for what was lent."""
+        return Rights.parse(self.status)
+
+
+class Maker:
+    """Makes names, for targets in the supervisor's own user namespace."""
+
+    def __init__(self) -> None:
+        native = backend() == "native"
+        self._make: Any = import_module("unotify.kernel._native").make_name if native else None
+        self._user = os.fsencode(os.readlink("/proc/self/ns/user")) if native else b""
+
+    def make(
+        self,
+        listener: int,
+        id: NotificationId,
+        tid: Tid,
+        act: Act,
+        *,
+        needed: int = 0,
+        lent: int = 0,
+        refused: int = 0,
+    ) -> Made | None:
+        """Do *act* as thread *tid*, if it still waits for the answer to *id*.
+
+        Args:
+            listener: A descriptor of the listener that *id* is of.
+            id: The notification.
+            tid: Its thread.
+            act: ``mknodat`` or ``mkdirat``.
+            needed: Capabilities that the thread has to have in its user namespace, as a bit set.
+            lent: Those of the supervisor that are lent for this act.
+            refused: ``ST_*`` flags (statvfs(3)) that the mount must not have.
+
+        Returns:
+            ``None``: it is not plain, or a condition does not hold; nothing has been done.
+        """
+        if self._make is None or act.name not in _MADE:
+            return None
+        spot, values = act.spots["path"], act.values
+        numbers = number(act.name), values["mode"], values.get("dev", 0)
+        found = self._make(
+            *(listener, id, tid, self._user, spot.path, spot.dirfd),
+            *(needed, lent, refused, *numbers),
+        )
+        if found is None:
+            return None
+        value, directory, status, major, minor, inode, uid, mount = found
+        name = spot.path.rpartition(b"/")[2]
+        return Made(value, directory, name, status, (os.makedev(major, minor), inode), uid, mount)
