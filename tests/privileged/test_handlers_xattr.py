@@ -176,6 +176,27 @@ def test_without_a_container_the_caller_s_own_right_counts(place: Path) -> None:
     assert notes.faults == []
 
 
+def test_only_the_length(place: Path) -> None:
+    """Without room for a value its length is told; and a value of no bytes needs none."""
+    code = (
+        _CODE
+        + """
+os.setxattr("f", "trusted.mine.a", b"12345")
+os.setxattr("f", "trusted.e", b"")
+def length(name, size=0):
+    room = ctypes.create_string_buffer(8) if size else None
+    done = libc.getxattr(b"f", name, room, size)
+    return done if done >= 0 else errno.errorcode[ctypes.get_errno()]
+say([length(b"trusted.mine.a"), length(b"trusted.mine.a", 4), length(b"trusted.mine.a", 5),
+     length(b"trusted.e"), length(b"trusted.e", 8), length(b"trusted.mine.none")])
+"""
+    )
+    with handled(RULE) as (supervisor, notes):
+        found = attempt(supervisor, code, place)
+        assert notes.faults == []
+    assert found == [5, "ERANGE", 5, 0, 0, "ENODATA"]
+
+
 def test_files_of_others_are_not_the_container_s(place: Path) -> None:
     """Nothing is set on what belongs to somebody outside, though it is on a mount of its own."""
     for name, uid, gid in (("host", 0, 0), ("user", 0, 100_000), ("group", 100_000, 0)):
