@@ -15,6 +15,7 @@ from tests.conftest import missing
 from tests.kernel.targets import until
 from tests.privileged.handlers_support import FIRST, attempt, handled, open_to_all, start
 from tests.privileged.test_handlers_mount_api import API
+from unotify.kernel import fuse
 
 CALLS = "mount fsopen fsconfig fsmount move_mount mount_setattr"
 
@@ -161,6 +162,30 @@ say(found)
         found = attempt(supervisor, code, place)
         assert notes.faults == []
     assert found == ["EINVAL", "EINVAL", 0, 0, 0, "EINVAL", 1, 0]
+
+
+def test_only_so_many(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container has so many programs of the host's at a time, and more when one has ended."""
+    monkeypatch.setattr(fuse, "MOST", 2)
+    code = """
+contain()
+os.chdir(sys.argv[1])
+for name in "abc":
+    os.mkdir(name)
+found = [mount("image", name, "squashfs") for name in "abc"]
+found += [mount("nonsense", "c", "squashfs"), umount("a")]
+# It hears a little later of its end.
+for _ in range(5000):
+    if (done := mount("image", "c", "squashfs")) != "ENOSPC":
+        break
+say([*found, done, open("c/hello").read()])
+"""
+    with handled(rule()) as (supervisor, notes):
+        found = attempt(supervisor, code, place)
+        # What could not be served counts for nothing.
+        assert attempt(supervisor, code.replace("os.mkdir(name)", "pass"), place) == found
+        assert notes.faults == []
+    assert found == [0, 0, "ENOSPC", "ENOSPC", 0, 0, "hello\n"]
 
 
 def test_a_program_that_is_not_there(place: Path) -> None:

@@ -249,7 +249,7 @@ def _served(
             raise Refused("it has given up", errno=errno.EINTR)
         attributes = attributes_of(flags) | rules.forced
         return Made(
-            serve(command, done.fd, uid=uid, gid=gid, attributes=attributes),
+            serve(command, done.fd, owner=caller.listener, uid=uid, gid=gid, attributes=attributes),
             owned=False,
             kept=rules.forced,
         )
