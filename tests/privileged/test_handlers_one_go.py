@@ -234,7 +234,8 @@ def test_a_directory_that_is_performed(
         f"os.umask({_umask()})\nos.chdir(sys.argv[1])\n"
         'say([tried(os.mkdir, name, 0o777) for name in ("one", "one", "none/x", "one/two")])\n'
     )
-    with handled(f'mkdir mkdirat: "perform"{where}') as (supervisor, notes):
+    rules = [f'mkdir mkdirat: "perform"{where}', 'mkdir mkdirat: "deny"']
+    with handled(*rules) as (supervisor, notes):
         assert attempt(supervisor, code, place) == [0, "EEXIST", "ENOENT", 0]
         assert notes.faults == []
     assert _tree(place)["one"][0] & 0o777 == 0o777 & ~_umask()
