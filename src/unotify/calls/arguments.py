@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar, overload
 
 from unotify.abi import constants
 from unotify.abi.arch import Arch
@@ -64,7 +64,7 @@ class Argument(Generic[T]):
             return self
         return self.value(instance)
 
-    def __set__(self, instance: Call, value: object) -> None:
+    def __set__(self, instance: Call, value: Never) -> None:
         raise AttributeError(f"{self} is what the target asked for; it cannot be changed")
 
     def value(self, call: Call) -> T:

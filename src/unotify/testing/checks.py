@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action, FilterFlag
@@ -17,9 +17,27 @@ from unotify.testing.kernel import SimulatedKernel
 
 __all__ = ["assert_reply", "make_call"]
 
+C = TypeVar("C", bound=Call)
+
 _NOTIFY_ALL = Program((Instruction(Op.RET_K, 0, 0, int(Action.USER_NOTIF)),))
 
 
+@overload
+def make_call(
+    call: type[C],
+    *args: Any,
+    kernel: SimulatedKernel | None = None,
+    arch: Arch | None = None,
+    **named: Any,
+) -> C: ...
+@overload
+def make_call(
+    call: str,
+    *args: Any,
+    kernel: SimulatedKernel | None = None,
+    arch: Arch | None = None,
+    **named: Any,
+) -> Any: ...
 def make_call(
     call: str | type[Call],
     *args: Any,

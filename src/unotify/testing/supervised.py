@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from unotify.calls import Call, Condition
 from unotify.protocol import Continue, Fail, InstallFd, Reply, Return
@@ -18,6 +18,8 @@ from unotify.testing.target import Answer, FakeTarget
 from unotify.testing.timing import simulated_time
 
 __all__ = ["Supervised"]
+
+H = TypeVar("H", bound=Callable[..., Any])
 
 
 class Supervised:
@@ -80,7 +82,7 @@ class Supervised:
         *calls: type[Call] | str,
         where: Condition | None = None,
         deadline: float | None = None,
-    ) -> Callable[[Any], Any]:
+    ) -> Callable[[H], H]:
         """Register the decorated function, as :meth:`Supervisor.on` does."""
         return self.supervisor.on(*calls, where=where, deadline=deadline)
 
