@@ -12,13 +12,24 @@ from pathlib import Path
 from benchmarks.rounds import NotHere
 from benchmarks.users import User
 
-__all__ = ["HANDLER", "NATIVE", "PEERS", "POLICY", "STRACE", "Way", "install_sandlock", "ways"]
+__all__ = [
+    "FREE",
+    "HANDLER",
+    "NATIVE",
+    "PEERS",
+    "POLICY",
+    "STRACE",
+    "Way",
+    "install_sandlock",
+    "ways",
+]
 
 Way = Callable[[User, Sequence[str]], list[str]]
 """Makes a command line of one."""
 
 NATIVE = "native"
 POLICY = "perform, policy"
+FREE = "perform, targets may unshare"
 HANDLER = "perform, handler"
 RACY = "continue, racy policy"
 STRACE = "strace --seccomp-bpf"
@@ -41,6 +52,7 @@ def ways(sandlock: str | None) -> dict[str, Way]:
     found: dict[str, Way] = {
         NATIVE: lambda user, args: list(args),
         POLICY: partial(_ours, "policy"),
+        FREE: partial(_ours, "free"),
         HANDLER: partial(_ours, "handler"),
         RACY: partial(_ours, "racy"),
         STRACE: partial(_strace, "--seccomp-bpf"),

@@ -42,6 +42,25 @@ do = "perform"
 """
 
 
+KEEPING = """
+[[rule]]
+calls = ["chroot", "pivot_root", "setns", "unshare"]
+do = "deny"
+
+[[rule]]
+calls = ["clone3"]
+do = { fail = "ENOSYS" }
+
+[[rule]]
+calls = ["clone"]
+where = "flags & (CLONE_NEWUSER | CLONE_NEWNS)"
+do = "deny"
+"""
+
+both = pytest.mark.parametrize("more", ["", KEEPING], ids=["free", "kept"])
+"""With targets that may go elsewhere, and with such that cannot."""
+
+
 def no_descriptor() -> bytes:
     """What an open says when there are too many."""
     raise OSError(errno.EMFILE, "too many open files")
@@ -54,10 +73,10 @@ def _native() -> None:
         missing("the native part is not installed: it takes a C compiler and Python's headers")
 
 
-def supervised(tmp_path: Path) -> Supervisor:
-    """A supervisor with the rules above."""
+def supervised(tmp_path: Path, more: str = "") -> Supervisor:
+    """A supervisor with the rules above, and *more* of them."""
     policy = tmp_path / "policy.toml"
-    policy.write_text(RULES)
+    policy.write_text(RULES + more)
     return Supervisor(policy=str(policy))
 
 
@@ -114,12 +133,14 @@ say(seen)
 """
 
 
-def everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> Any:
+def everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, more: str = ""
+) -> Any:
     """What all these opens give."""
     monkeypatch.setenv("UNOTIFY_BACKEND", backend)
-    work = tmp_path / backend
+    work = tmp_path / f"{backend}{len(more)}"
     work.mkdir()
-    with supervised(tmp_path) as supervisor:
+    with supervised(tmp_path, more) as supervisor:
         found = attempt(supervisor, EVERYTHING, work)
         assert supervisor.statistics().faults == 0
         assert (supervisor.statistics().native > 300) is (backend == "native")
@@ -130,12 +151,14 @@ def test_both_backends_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Hundreds of opens, ordinary and odd ones, come out alike whoever answers them."""
     python = everything(tmp_path, monkeypatch, "python")
     assert everything(tmp_path, monkeypatch, "native") == python
+    assert everything(tmp_path, monkeypatch, "native", KEEPING) == python
 
 
-def test_one_call_is_one_answer(tmp_path: Path) -> None:
+@both
+def test_one_call_is_one_answer(tmp_path: Path, more: str) -> None:
     """Statistics count what is answered without Python, as answers and by itself."""
     (tmp_path / "file").write_text("x")
-    with supervised(tmp_path) as supervisor:
+    with supervised(tmp_path, more) as supervisor:
         before = supervisor.statistics()
         attempt(
             supervisor,
@@ -190,7 +213,33 @@ def test_handlers_are_asked(tmp_path: Path) -> None:
         assert supervisor.statistics().native == before
 
 
-def test_a_target_with_other_rights(tmp_path: Path) -> None:
+def test_one_look_at_those_who_stay(tmp_path: Path) -> None:
+    """Where no target can go elsewhere, only the first one's user namespace is looked at."""
+    code = """
+def child():
+    for _ in range(3): os.close(os.open(sys.argv[1], 0))
+    os._exit(0)
+for _ in range(8):
+    pid = os.fork()
+    pid or child()
+    os.waitpid(pid, 0)
+print(flush=True)
+input()
+"""
+    kept = {}
+    for more in ("", KEEPING):
+        with supervised(tmp_path, more) as supervisor:
+            with start(supervisor, code, "/usr", stdin=subprocess.PIPE) as process:
+                process.stdout.readline()
+                kept[more] = sum("/ns/user" in name for name in descriptors().values())
+                process.communicate(b"\n")
+            assert supervisor.statistics().native > 16
+    assert kept[""] > 8
+    assert kept[KEEPING] == 1
+
+
+@both
+def test_a_target_with_other_rights(tmp_path: Path, more: str) -> None:
     """Who has given up what we may is acted for as what it is."""
     if os.geteuid():
         pytest.skip("only root has something to give up")
@@ -204,7 +253,7 @@ say([before > 2, tried(os.open, sys.argv[1], 0)])
 """
     for path in (tmp_path, *tmp_path.parents[:3]):
         path.chmod(path.stat().st_mode | 0o011)
-    with supervised(tmp_path) as supervisor:
+    with supervised(tmp_path, more) as supervisor:
         assert attempt(supervisor, code, secret) == [True, "EACCES"]
 
 
@@ -228,6 +277,8 @@ before = tried(os.open, sys.argv[1], 0)
 assert libc.unshare(0x10000000) == 0
 say([before > 2, tried(os.open, sys.argv[1], 0)])
 """
+    with supervised(tmp_path, KEEPING) as supervisor:
+        assert attempt(supervisor, dropped, foreign) == [True, "EACCES"]
     with supervised(tmp_path) as supervisor:
         assert attempt(supervisor, dropped, foreign) == [True, "EACCES"]
         assert attempt(supervisor, inside, foreign) == [True, "EACCES"]
@@ -271,9 +322,10 @@ say(sorted(seen))
 """
 
 
-def test_a_directory_that_becomes_a_link_into_proc(tmp_path: Path) -> None:
+@both
+def test_a_directory_that_becomes_a_link_into_proc(tmp_path: Path, more: str) -> None:
     """What is opened is the file, or what the target itself has in /proc, and never ours."""
-    with supervised(tmp_path) as supervisor:
+    with supervised(tmp_path, more) as supervisor:
         assert set(attempt(supervisor, _SWAPPED, tmp_path)) <= {"good", "own"}
         assert supervisor.statistics().native > 0
         assert supervisor.statistics().faults == 0

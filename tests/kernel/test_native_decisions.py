@@ -23,7 +23,7 @@ from unotify.bpf import compile_filter
 from unotify.errors import PolicyError
 from unotify.kernel import native
 from unotify.kernel._libc import NATIVE
-from unotify.kernel.interface import Came, Shortcut
+from unotify.kernel.interface import Came, Origin, Shortcut
 from unotify.kernel.linux import LinuxKernel
 from unotify.policy.deciding import decide
 from unotify.policy.loader import load
@@ -76,7 +76,7 @@ class Bench:
         marked = [
             replace(rule, verdict=-PERFORMED) if rule.verdict == PERFORM else rule for rule in rules
         ]
-        sources = {self.listener.fileno(): False}
+        sources = {self.listener.fileno(): Origin(0)}
         server = native.NativeServer(self.epoll.fileno(), self.bell, sources, marked)
         batch = [[self.numbers[name], *words] for name, *words in (*calls, (LAST, "/nowhere"))]
         process = self.spawned.process

@@ -11,10 +11,13 @@
  *
  * - We have CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, and so has the target, in our user
  *   namespace. Then neither ids nor groups matter to such an open. Its root is compared with ours.
- * - We have no capability at all, the target has none either and is in our user namespace, and
- *   it was started by us. Such a task cannot change ids, groups or root: that takes a capability,
+ * - We have no capability at all, and the target is in our user namespace and was started by us.
+ *   Such a task has none either, and cannot change ids, groups or root: that takes a capability,
  *   set-user-ID programs give it none under no_new_privs (S6), and from another user namespace
  *   there is no way back.
+ *
+ * Where the filter of a listener lets nobody leave the user namespace and root that he has, all
+ * its targets share those of the first, and one look at one of them is enough.
  *
  * From one root the same path leads to the same thing, but for what /proc has for each task: its
  * magic links are not followed, and nothing on a mount of it is opened or said to be missing.
@@ -55,7 +58,7 @@
 #define STATX_MNT_ID_UNIQUE 0x4000U
 #endif
 
-enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, PAGE = 4096 };
+enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, PAGE = 4096, SHORT = 256 };
 
 /* What serve() returns. */
 enum { LOOK, YOURS, TAKEN, LOST };
@@ -82,7 +85,10 @@ struct test {
 };
 
 struct source {
-	int32_t fd, ours; /* ours: its targets were started by us, and are as we are */
+	int32_t fd;
+	uint8_t ours; /* its targets were started by us, and are as we are */
+	uint8_t stays, here; /* none of them can leave where they are; and that is where we are */
+	uint8_t unused;
 };
 
 struct kept {
@@ -248,18 +254,26 @@ static struct kept *entry(struct server *s, pid_t tid)
 
 #define FILES ((1U << CAP_DAC_OVERRIDE) | (1U << CAP_DAC_READ_SEARCH))
 
-static int as_we_are(struct server *s, const struct source *from, struct kept *who)
+static int as_we_are(struct server *s, struct source *from, pid_t tid)
 {
-	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, who->tid };
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, tid };
 	struct __user_cap_data_struct data[2];
 	struct statx root;
+	struct kept *who;
 
-	if (syscall(SYS_capget, &header, data))
+	if (s->privileged &&
+	    (syscall(SYS_capget, &header, data) || (data[0].effective & FILES) != FILES))
 		return 0;
-	if (s->privileged)
-		return (data[0].effective & FILES) == FILES &&
-		       !look(who->directory, "root", &root) && same(&root, &s->root);
-	return from->ours && !(data[0].permitted | data[1].permitted);
+	if (from->here)
+		return 1;
+	who = entry(s, tid);
+	if (!who)
+		return 0;
+	if (s->privileged ? look(who->directory, "root", &root) || !same(&root, &s->root) :
+			    !from->ours)
+		return 0;
+	from->here = from->stays;
+	return 1;
 }
 
 /* -- what the rules say */
@@ -315,14 +329,14 @@ static int read_path(struct server *s, const struct rule *rule)
 
 	if (s->read != NONE)
 		return s->read == rule->path;
-	/* A page at a time: the next one need not be there. */
+	/* Up to the end of a page: the next one need not be there. Most are short. */
 	while (had < PAGE) {
-		size_t room = PAGE - (address + had) % PAGE;
+		size_t room = PAGE - (address + had) % PAGE, most = had ? PAGE - had : SHORT;
 		struct iovec ours, its;
 		ssize_t got;
 
-		if (room > PAGE - had)
-			room = PAGE - had;
+		if (room > most)
+			room = most;
 		ours = (struct iovec){ s->path + had, room };
 		its = (struct iovec){ (void *)(uintptr_t)(address + had), room };
 		got = process_vm_readv(s->notification.pid, &ours, 1, &its, 1, 0);
@@ -484,7 +498,7 @@ static enum outcome open_at(struct server *s, int start, int flags)
 	return give(s, flags);
 }
 
-static enum outcome perform(struct server *s, const struct source *from, const struct rule *rule)
+static enum outcome perform(struct server *s, struct source *from, const struct rule *rule)
 {
 	const __u64 *args = s->notification.data.args;
 	pid_t tid = (pid_t)s->notification.pid;
@@ -496,10 +510,12 @@ static enum outcome perform(struct server *s, const struct source *from, const s
 		return ASK;
 	if (!read_path(s, rule) || !s->path[0])
 		return ASK;
-	who = entry(s, tid);
-	if (!who || !as_we_are(s, from, who))
+	if (!as_we_are(s, from, tid))
 		return ASK;
 	if (s->path[0] != '/') {
+		who = entry(s, tid);
+		if (!who)
+			return ASK;
 		if (rule->dirfd != NONE)
 			at = (int)args[rule->dirfd];
 		if (at < 0 && at != AT_FDCWD)
@@ -514,7 +530,7 @@ static enum outcome perform(struct server *s, const struct source *from, const s
 	return open_at(s, s->start < 0 ? AT_FDCWD : s->start, flags);
 }
 
-static enum outcome settle(struct server *s, const struct source *from)
+static enum outcome settle(struct server *s, struct source *from)
 {
 	const struct seccomp_data *data = &s->notification.data;
 
@@ -538,7 +554,7 @@ static enum outcome settle(struct server *s, const struct source *from)
 
 /* -- the loop */
 
-static const struct source *source_of(struct server *s, int fd)
+static struct source *source_of(struct server *s, int fd)
 {
 	for (int i = 0; i < s->source_count; i++)
 		if (s->sources[i].fd == fd)
@@ -550,7 +566,7 @@ static int loop(struct server *s)
 {
 	for (;;) {
 		struct epoll_event event;
-		const struct source *from;
+		struct source *from;
 		enum outcome outcome;
 		uint64_t one = 1;
 		ssize_t rung = 0;

@@ -18,7 +18,7 @@ from unotify.kernel import native
 from unotify.kernel._libc import NATIVE
 from unotify.kernel.entries import numbers_alike
 from unotify.kernel.home import Homes
-from unotify.kernel.interface import Listener, Poller, Server, Shortcut, Spawned
+from unotify.kernel.interface import Listener, Origin, Poller, Server, Shortcut, Spawned
 from unotify.kernel.listener import LinuxListener
 from unotify.kernel.poller import LinuxPoller
 from unotify.kernel.probe import Probed, probe
@@ -136,16 +136,16 @@ class LinuxKernel:
         self,
         poller: Poller,
         bell: Poller,
-        sources: Mapping[Listener, bool],
+        sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
     ) -> Server | None:
         """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can."""
         assert isinstance(bell, LinuxPoller)
-        alike = native.unprivileged()
+        doubtful = Origin(0) if native.unprivileged() else Origin.OURS
         # What only looks like a listener wants to be asked.
         own = {
-            listener.fileno(): ours and alike
-            for listener, ours in sources.items()
+            listener.fileno(): origin & ~doubtful
+            for listener, origin in sources.items()
             if type(listener) is LinuxListener and native.usable(listener.sizes)
         }
         if self._is_lost or not 0 < len(own) <= native.SOURCES:
@@ -245,6 +245,7 @@ class LinuxKernel:
             popen_options=popen_options,
         )
         spawned.unprivileged = before
+        spawned.program = program
         return spawned
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from unotify.abi.structs import NOTIF_SIZES, NotifSizes
 from unotify.errors import KernelError, Unsupported
 from unotify.kernel._libc import NATIVE
-from unotify.kernel.interface import Shortcut
+from unotify.kernel.interface import Origin, Shortcut
 
 try:
     _module: ModuleType | None = import_module("unotify.kernel._native")
@@ -31,7 +31,7 @@ SOURCES: Final = 8
 """Listeners that one server waits for, at most."""
 
 _NO_DIRFD: Final = 255
-_SOURCE: Final = Struct("=ii")
+_SOURCE: Final = Struct("=iBBxx")
 _RULE: Final = Struct("=iiIIIIBBBx")
 _TEST: Final = Struct("=IIII")
 
@@ -71,8 +71,7 @@ class NativeServer:
     Args:
         epoll: What the listeners are in, and more that is to end `serve`.
         ring: An eventfd that rings when a notification comes after `doze`.
-        sources: Listeners, and whether their targets were started by us while we had no
-            capability.
+        sources: Listeners, and what is known of their targets.
         shortcuts: In the order in which they are tried.
 
     Raises:
@@ -83,7 +82,7 @@ class NativeServer:
         self,
         epoll: int,
         ring: int,
-        sources: Mapping[int, bool],
+        sources: Mapping[int, Origin],
         shortcuts: Sequence[Shortcut],
     ) -> None:
         # Only now: most who start programs have no use for it.
@@ -95,7 +94,10 @@ class NativeServer:
             self._server: Any = _module.Server(
                 epoll,
                 ring,
-                b"".join(_SOURCE.pack(fd, ours) for fd, ours in sources.items()),
+                b"".join(
+                    _SOURCE.pack(fd, Origin.OURS in origin, Origin.STAYS in origin)
+                    for fd, origin in sources.items()
+                ),
                 NATIVE.audit,
                 OpenFlags.to_abi(OpenFlags.O_LARGEFILE, NATIVE),
                 tables.rules,

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Final, TypeAlias
 
-from unotify.kernel.interface import Came, Kernel, Listener, Poller, Server, Shortcut
+from unotify.kernel.interface import Came, Kernel, Listener, Origin, Poller, Server, Shortcut
+from unotify.policy.staying import stays
 from unotify.protocol import Exchange
 from unotify.supervisor.sources import Source
 from unotify.supervisor.statistics import Counters
@@ -156,23 +157,30 @@ class Quick:
                 return None
             # Only death ends a call there, so nothing has to be undone, or kept in order; nobody
             # counts how many are under way, and none is written down for a successor.
-            sources = {
-                listener: source.ours
-                for listener, source in self._sources.items()
+            sources = [
+                source
+                for source in self._sources.values()
                 if source.quiet
                 and source.quota is None
                 and getattr(source.listener, "journal", None) is None
-            }
+            ]
             try:
                 rules = self.shortcuts() if sources else ()
                 if rules:
-                    self._server = self._kernel.server(self._poller, self._bell, sources, rules)
+                    known = {source.listener: self._origin(source) for source in sources}
+                    self._server = self._kernel.server(self._poller, self._bell, known, rules)
             except Exception:
                 _log.exception("nothing is answered without Python until something changes")
             if self._server is not None:
                 self._server.doze(self._dozing)
             # Who changed something meanwhile has not seen this one.
             return None if self._stale else self._server
+
+    def _origin(self, source: Source) -> Origin:
+        origin = Origin.OURS if source.ours else Origin(0)
+        if source.program and stays(source.program, self._kernel.architectures):
+            origin |= Origin.STAYS
+        return origin
 
     def _close(self, server: Server) -> None:
         self._over.add(*server.counts())

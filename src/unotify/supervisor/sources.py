@@ -28,6 +28,7 @@ class Source:
         "on_close",
         "open_target",
         "ours",
+        "program",
         "protocol",
         "quiet",
         "quota",
@@ -44,6 +45,7 @@ class Source:
         on_close: Callable[[Listener], None] | None = None,
         quota: Quota | None = None,
         ours: bool = False,
+        program: bytes = b"",
     ) -> None:
         self.listener = listener
         self.kernel = kernel
@@ -56,6 +58,8 @@ class Source:
         self.leaving = False
         self.ours = ours
         """Whether we started its programs, and had no capability then."""
+        self.program = program
+        """Its filter, encoded; empty: not known."""
         self.protocol = ListenerProtocol()
         self.buffer = bytearray(listener.sizes.notif)
         self.response = bytearray(listener.sizes.response)

@@ -183,7 +183,12 @@ class Supervisor(Running):
     def _adopt(self, spawned: Spawned) -> subprocess.Popen[Any]:
         quiet = FilterFlag.WAIT_KILLABLE_RECV in spawned.enforcement.flags
         source = Source(
-            spawned.listener, self.kernel, quiet=quiet, container=None, ours=spawned.unprivileged
+            spawned.listener,
+            self.kernel,
+            quiet=quiet,
+            container=None,
+            ours=spawned.unprivileged,
+            program=spawned.program,
         )
         self._serve(source, spawned.backlog)
         process: subprocess.Popen[Any] = spawned.process

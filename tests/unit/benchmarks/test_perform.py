@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.loads import GIT
-from benchmarks.peers.supervised import POLICY as TEXT
-from benchmarks.peers.supervised import VERDICTS
+from benchmarks.peers.supervised import VERDICTS, text
 from benchmarks.perform import OPEN, Measured, results_of
 from benchmarks.rounds import Outcome
 from benchmarks.roundtrip import C_LOOP
@@ -70,7 +69,7 @@ def test_ways_lead_to_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode", VERDICTS)
 def test_policy_looks_at_each_path(mode: str) -> None:
     """Its last rule takes all opens that an earlier one, which looks at the path, let pass."""
-    policy = load(TEXT.format(verdict=VERDICTS[mode]))
+    policy = load(text(mode))
     *_, looking, last = policy.rules
     assert looking.calls.keys() == last.calls.keys() == {"open", "openat"}
     assert looking.where is not None

@@ -34,6 +34,7 @@ from unotify.kernel.interface import (
     Enforcement,
     Listener,
     Memory,
+    Origin,
     Poller,
     Ready,
     Server,
@@ -512,7 +513,7 @@ class FakeKernel:
         self,
         poller: Poller,
         bell: Poller,
-        sources: Mapping[Listener, bool],
+        sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
     ) -> Server | None:
         return None if self.make_server is None else self.make_server(sources, shortcuts)

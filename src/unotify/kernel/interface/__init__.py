@@ -10,7 +10,7 @@ from unotify.kernel.interface.journals import Journal, Journaled
 from unotify.kernel.interface.kernel import Kernel
 from unotify.kernel.interface.listening import Listener, Poller, Ready
 from unotify.kernel.interface.programs import Enforcement, Process, Spawned
-from unotify.kernel.interface.serving import Came, Server, Shortcut
+from unotify.kernel.interface.serving import Came, Origin, Server, Shortcut
 from unotify.kernel.interface.threads import Done, Memory, Pinned, Thread
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Lookable",
     "Looking",
     "Memory",
+    "Origin",
     "Pinned",
     "Poller",
     "Process",

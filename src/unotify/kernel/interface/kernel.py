@@ -12,7 +12,7 @@ from unotify.abi.types import Tid
 from unotify.kernel.interface.journals import Journaled
 from unotify.kernel.interface.listening import Listener, Poller
 from unotify.kernel.interface.programs import Spawned
-from unotify.kernel.interface.serving import Server, Shortcut
+from unotify.kernel.interface.serving import Origin, Server, Shortcut
 from unotify.kernel.interface.threads import Thread
 
 __all__ = ["Kernel"]
@@ -62,7 +62,7 @@ class Kernel(Protocol):
         self,
         poller: Poller,
         bell: Poller,
-        sources: Mapping[Listener, bool],
+        sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
     ) -> Server | None:
         """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can.
@@ -70,7 +70,7 @@ class Kernel(Protocol):
         Args:
             poller: It waits for what this waits for.
             bell: Is woken when a notification comes after `Server.doze`.
-            sources: Listeners, and whether their targets are as we are: see `Spawned`.
+            sources: Listeners, and what is known of their targets.
             shortcuts: Tried in order.
         """
 

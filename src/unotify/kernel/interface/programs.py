@@ -64,6 +64,7 @@ class Spawned:
             hand-over; serve them before anything else.
         unprivileged: We had no capability when it was started, so that in our user
             namespace it, and what it starts, can be nobody else than we are.
+        program: The filter, encoded.
     """
 
     process: Any
@@ -71,3 +72,4 @@ class Spawned:
     enforcement: Enforcement
     backlog: list[bytes] = field(default_factory=list)
     unprivileged: bool = False
+    program: bytes = b""

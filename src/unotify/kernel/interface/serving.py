@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Protocol
 
-__all__ = ["Came", "Server", "Shortcut"]
+__all__ = ["Came", "Origin", "Server", "Shortcut"]
 
 
 class Came(IntEnum):
@@ -20,6 +20,16 @@ class Came(IntEnum):
     """A notification was received and taken away by `Server.take`: serve what it was made."""
     LOST = 3
     """It was answered; but somebody else waits for the listeners by now."""
+
+
+class Origin(IntFlag):
+    """What is known of all targets of one listener."""
+
+    OURS = 1
+    """We started them while we had no capability: see `Spawned`."""
+    STAYS = 2
+    """Their filter lets none of them leave the user namespace and the root directory that it has
+    (`unotify.policy.staying`), so where one of them is there are all."""
 
 
 @dataclass(frozen=True, slots=True)
