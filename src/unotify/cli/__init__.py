@@ -52,6 +52,10 @@ class _Lazy(click.Group):
             return None
         module = import_module(f"unotify.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
+        if ctx.resilient_parsing:  # a shell asks what may come next
+            from unotify.cli.completion import completed
+
+            return completed(cmd_name, command)
         return command
 
     def resolve_command(
