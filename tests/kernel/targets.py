@@ -76,7 +76,7 @@ class Target:
             [_python(), "-I", "-S", MAIN],
             flags=flags,
             preferred=FilterFlag.WAIT_KILLABLE_RECV if killable else FilterFlag(0),
-            # Unbuffered: what select() sees is all there is.
+            # Unbuffered: what poll() sees is all there is.
             popen_options={
                 "stdin": subprocess.PIPE,
                 "stdout": subprocess.PIPE,
@@ -96,8 +96,9 @@ class Target:
 
     def answer(self) -> dict[str, Any]:
         """Wait for the answer to an order."""
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        assert ready, "the target does not answer"
+        poller = select.poll()  # whoever tests may have thousands of descriptors
+        poller.register(self.process.stdout, select.POLLIN)
+        assert poller.poll(PATIENCE * 1000), "the target does not answer"
         line = self.process.stdout.readline()
         assert line, "the target has ended"
         answer: dict[str, Any] = json.loads(line)

@@ -21,6 +21,9 @@ from tests.kernel.targets import Target, until
 from unotify.abi.structs import RESPONSE
 from unotify.oci.sockets import listen
 
+# With UNOTIFY_TEST_LONG there are a hundred times as many connections.
+pytestmark = pytest.mark.timeout(3000)
+
 KINDS = ("null", "pipe", "socket", "directory", "listener")
 
 

@@ -59,7 +59,7 @@ def mounts(place):
     return found
 def say(found):
     print(json.dumps(found), flush=True)
-def contain(flags=0x30020000, first={FIRST}, count=65536):
+def contain(flags=0x30020000, first={FIRST}, count=65536, maker=0):
     "Go on as root of user, pid and mount namespaces of one's own, which somebody outside made."
     here, there = os.pipe()
     back, forth = os.pipe()
@@ -69,6 +69,10 @@ def contain(flags=0x30020000, first={FIRST}, count=65536):
             open(f"/proc/{{child}}/{{kind}}id_map", "w").write(f"0 {{first}} {{count}}")
         os.write(there, b"x")
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255)
+    if maker:
+        os.setgroups([])
+        os.setresgid(maker, maker, maker)
+        os.setresuid(maker, maker, maker)
     assert libc.unshare(flags) == 0
     libc.prctl(4, 1)  # PR_SET_DUMPABLE: its files in /proc are its own
     os.write(forth, b"x")

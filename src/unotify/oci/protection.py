@@ -35,35 +35,49 @@ def _bits(*capabilities: Capability) -> int:
 _LOOKING: Final = _bits(C.CAP_SYS_PTRACE, C.CAP_DAC_READ_SEARCH)
 """Memory, descriptors and the configuration of containers of whatever user."""
 
-_ACTING: Final = _LOOKING | _bits(
-    *(C.CAP_SETUID, C.CAP_SETGID, C.CAP_SETPCAP, C.CAP_SYS_ADMIN, C.CAP_SYS_CHROOT),
-    # What containers usually have, and what is done for them is done with.
-    *(C.CAP_CHOWN, C.CAP_DAC_OVERRIDE, C.CAP_FOWNER, C.CAP_FSETID, C.CAP_KILL, C.CAP_MKNOD),
-    *(C.CAP_NET_BIND_SERVICE, C.CAP_NET_RAW, C.CAP_AUDIT_WRITE, C.CAP_SETFCAP),
+_FINDING: Final = _LOOKING | _bits(
+    *(C.CAP_SETUID, C.CAP_SETGID, C.CAP_SYS_ADMIN, C.CAP_DAC_OVERRIDE)
+)
+"""Paths, as whoever asks, in whatever user namespace."""
+
+_ENTERING: Final = _FINDING | _bits(C.CAP_SYS_CHROOT)
+"""A mount namespace."""
+
+_OWNING: Final = _bits(C.CAP_CHOWN, C.CAP_FOWNER, C.CAP_FSETID, C.CAP_MKNOD, C.CAP_SETFCAP)
+"""What containers usually have over files."""
+
+_ACTING: Final = (
+    _ENTERING
+    | _OWNING
+    # What else they usually have, and some call that can be performed asks for.
+    | _bits(C.CAP_KILL, C.CAP_NET_BIND_SERVICE, C.CAP_NET_RAW, C.CAP_AUDIT_WRITE)
 )
 
 _VERBS: Final = {
     "perform": _ACTING,
     "redirect": _ACTING,
-    "inject": _ACTING,
-    "emulate-mknod": _ACTING,
-    "emulate-mount": _ACTING,
-    "emulate-umount": _ACTING,
-    "emulate-pivot-root": _ACTING,
+    "inject": _LOOKING,
+    "emulate-mknod": _ENTERING | _bits(C.CAP_MKNOD, C.CAP_CHOWN, C.CAP_FOWNER),
+    # Who has mounted an overlay is who acts on what is below it, ever after.
+    "emulate-mount": _ENTERING | _OWNING,
+    "emulate-umount": _ENTERING,
+    "emulate-pivot-root": _ENTERING,
+    # What they are not about is performed.
     "emulate-xattr": _ACTING,
-    "emulate-sysinfo": _ACTING,
-    "emulate-hostname": _ACTING,
-    "emulate-keyring": _ACTING,
-    "emulate-swap": _ACTING,
-    "emulate-quota": _ACTING | _bits(C.CAP_SYS_RESOURCE),
-    "emulate-perf": _ACTING | _bits(C.CAP_PERFMON),
-    "emulate-clock": _ACTING | _bits(C.CAP_SYS_TIME),
-    "emulate-reboot": _ACTING | _bits(C.CAP_SYS_BOOT),
-    "emulate-sched": _ACTING | _bits(C.CAP_SYS_NICE),
-    "emulate-device-programs": _ACTING | _bits(C.CAP_BPF, C.CAP_NET_ADMIN, C.CAP_PERFMON),
-    "host-socket": _ACTING | _bits(C.CAP_NET_ADMIN),
+    "host-socket": _ACTING,
     "fake-ownership": _ACTING,
-    "load-module": _ACTING | _bits(C.CAP_SYS_MODULE),
+    "emulate-sysinfo": _LOOKING,
+    "emulate-hostname": _LOOKING | _bits(C.CAP_SYS_ADMIN),
+    "emulate-keyring": _LOOKING,
+    "emulate-swap": _FINDING,
+    "emulate-quota": _LOOKING,
+    "emulate-perf": _LOOKING | _bits(C.CAP_PERFMON),
+    "emulate-clock": _LOOKING | _bits(C.CAP_SYS_TIME),
+    "emulate-reboot": _LOOKING,
+    "emulate-sched": _LOOKING | _bits(C.CAP_SYS_NICE),
+    "emulate-device-programs": _LOOKING | _bits(C.CAP_SYS_ADMIN, C.CAP_BPF),
+    # An image is read by a process that is nobody.
+    "load-module": _LOOKING | _bits(C.CAP_SETUID, C.CAP_SETGID, C.CAP_SYS_MODULE),
 }
 """By verb. One that is not here is somebody's own, who may need anything."""
 

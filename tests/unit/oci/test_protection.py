@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from functools import reduce
+from operator import or_
+from pathlib import Path
+
 import pytest
+import yaml
 
 from unotify.abi.arch import Arch
 from unotify.abi.capabilities import Capability
 from unotify.abi.tables import number
 from unotify.bpf.simulator import SeccompData, simulate
 from unotify.errors import PolicyError
+from unotify.oci import protection
 from unotify.oci.protection import ALL, Protection, filter_for, names_of, needed
 from unotify.policy.compiling import compile_policy
 from unotify.policy.loader import load
@@ -65,6 +72,27 @@ def test_what_is_about_a_capability_goes_with_it() -> None:
         assert answers(needs, call) == answers(ALL, call) == answers(0, "read")
         assert answers(ALL & ~needs, call) == answers(ALL, "kexec_load")
     assert answers(ALL, "read") != answers(ALL, "ptrace")
+
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+
+
+def test_units_leave_what_verbs_need() -> None:
+    """Systemd's unit has all of it; the DaemonSet what acting takes, and its comment the rest."""
+    every = reduce(or_, protection._VERBS.values()) | 1 << Capability.CAP_SETPCAP
+    unit = (DEPLOY / "systemd" / "unotify-agent.service").read_text()
+    listed = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    assert sorted(" ".join(listed).split()) == sorted(names_of(every))
+    daemon_set = (DEPLOY / "kubernetes" / "daemonset.yaml").read_text()
+    (pod,) = [yaml.safe_load(daemon_set)["spec"]["template"]["spec"]]
+    added = {
+        f"CAP_{name}" for name in pod["containers"][0]["securityContext"]["capabilities"]["add"]
+    }
+    acting = protection._VERBS["perform"] | 1 << Capability.CAP_SETPCAP
+    assert added == set(names_of(acting))
+    for verb, row in protection._VERBS.items():
+        for name in names_of(row & ~acting):
+            assert re.search(f'"{verb}"[^"]*{name[4:]}', daemon_set), (verb, name)
 
 
 def test_nothing_is_checked_before_it_is_confined() -> None:
