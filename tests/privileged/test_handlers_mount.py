@@ -20,6 +20,7 @@ from tests.privileged.loop_support import image, loop
 from unotify import Reply, Supervisor, handlers
 from unotify.calls import Mount
 from unotify.calls.lookups import spot_of
+from unotify.kernel.attaching import bind
 
 HOME = "contain(0x20020000)\n"
 """A container without a user namespace."""
@@ -308,6 +309,37 @@ say(found)
         *(0, ["a", "b"], 0, "EACCES", "ENOENT", "EACCES", "EINVAL", "EINVAL", "EPERM", 0, "EPERM"),
     ]
     assert (place / "upper/new").stat().st_uid == 0
+
+
+def test_a_bind_that_is_not_wanted_any_more(place: Path) -> None:
+    """It is asked when all is made, and nobody has seen it; else it is attached, with its id."""
+    for name in ("source", "target"):
+        (place / name).mkdir()
+    (place / "source" / "file").touch()
+    sleeper = ["unshare", "-m", "sh", "-c", "echo; exec sleep 60"]
+    with subprocess.Popen(sleeper, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            proc = Path(f"/proc/{process.pid}")
+            held = [
+                os.open(proc / "ns/mnt", os.O_RDONLY),
+                *(os.open(f"{proc}/root{place}/{n}", os.O_PATH) for n in ("source", "target")),
+            ]
+            before = (proc / "mountinfo").read_text()
+            assert bind(*held, wanted=lambda: False) is None
+            assert (proc / "mountinfo").read_text() == before
+            bound = bind(*held, set=1, wanted=lambda: True)
+            assert bound is not None
+            mount, number = bound
+            mount.close()
+            lines = (proc / "mountinfo").read_text().splitlines()
+            (line,) = [line.split() for line in lines if f"{place}/target " in line]
+            assert (int(line[0]), line[5].split(",")[0]) == (number, "ro")
+            for fd in held:
+                os.close(fd)
+        finally:
+            process.kill()
 
 
 def test_binds(place: Path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, Refused
-from unotify.kernel.attaching import attach, mount_id, unmount, unmount_name
+from unotify.kernel.attaching import attach, bind, mount_id, unmount, unmount_name
 from unotify.kernel.interface import Held
 from unotify.kernel.mounting import Mount
 
-__all__ = ["find", "find_there", "name_of", "passing_errors", "put"]
+__all__ = ["find", "find_there", "name_of", "passing_errors", "put", "put_copy"]
 
 
 @contextmanager
@@ -99,6 +99,41 @@ def put(caller: Any, mount: Mount, place: Held) -> None:
         raise Refused("it has given up", errno=errno.EINTR)
     number = mount_id(mount.fd)
     attach(namespace, mount, place.fd)
+    _leave(caller, namespace, mount, number, above)
+
+
+def put_copy(
+    caller: Any, source: Held, place: Held, *, recursive: bool = False, attributes: int = 0
+) -> None:
+    """As `put`, of a copy of the mount that *source* is on: a bind mount.
+
+    Args:
+        caller: A `unotify.Target`; what it has found is held no more.
+        source: What is to be seen at *place*; found as the caller finds it.
+        place: Where; likewise.
+        recursive: With the mounts below *source*.
+        attributes: ``MOUNT_ATTR_*`` for all of them.
+
+    Raises:
+        Refused: EINTR: it has given up.
+        KernelError: As `unotify.kernel.attaching.bind`.
+    """
+    above = name_of(caller, place)
+    namespace = caller.open_namespace("mnt")
+    caller.afterwards(lambda taken: os.close(namespace))
+    bound = bind(
+        *(namespace, source.fd, place.fd),
+        recursive=recursive,
+        set=attributes,
+        wanted=caller.is_waiting,
+    )
+    if bound is None:
+        raise Refused("it has given up", errno=errno.EINTR)
+    _leave(caller, namespace, *bound, above)
+
+
+def _leave(caller: Any, namespace: int, mount: Mount, number: int, above: Held | None) -> None:
+    """See to it that what was attached goes if nobody hears of it, and that nothing holds it."""
     if above is None:
         caller.afterwards(lambda taken: mount.close())
         caller.afterwards(lambda taken: None if taken else unmount(namespace, mount.fd))

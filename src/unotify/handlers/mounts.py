@@ -19,11 +19,11 @@ from unotify.abi.constants import MountFlags
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
 from unotify.errors import PathTooLong, Refused
-from unotify.handlers.answers import find_there, passing_errors, put
+from unotify.handlers.answers import find_there, passing_errors, put, put_copy
 from unotify.handlers.contexts import Mounting
 from unotify.handlers.filesystems import Rules, attributes_of, finish, make, rules_of
 from unotify.handlers.options import parse_options
-from unotify.kernel.attaching import change, copy
+from unotify.kernel.attaching import change
 from unotify.protocol import Continue, Fail, Reply, Return
 from unotify.supervisor.addons import verb
 
@@ -171,6 +171,12 @@ def _bind(call: Call, flags: int, rules: Rules, *, capable: bool, others: str) -
     caller = call.caller
     if others == "kernel" and not caller.around.shares("user"):
         return not_ours(caller, others)
+    with caller.at_one_moment():
+        return _bound(call, flags, rules, capable=capable)
+
+
+def _bound(call: Call, flags: int, rules: Rules, *, capable: bool) -> Reply:
+    caller = call.caller
     again = bool(flags & MountFlags.MS_REMOUNT)
     allowed = may_mount(caller, capable=capable)
     place = find_there(caller, "target", spot_of(call, "target"), allowed=allowed)
@@ -180,16 +186,17 @@ def _bind(call: Call, flags: int, rules: Rules, *, capable: bool, others: str) -
         return Fail(errno.EINVAL)
     attributes = attributes_of(flags) | rules.forced
     with passing_errors():
-        namespace = caller.open_namespace("mnt")
-        caller.afterwards(lambda taken: os.close(namespace))
         if again:
+            namespace = caller.open_namespace("mnt")
+            caller.afterwards(lambda taken: os.close(namespace))
+            if not caller.is_waiting():
+                return Fail(errno.EINTR)
             # Only further restrictions: nobody may take off what others have put on.
             change(namespace, place.fd, set=attributes)
             return Return(0)
         source = find_there(caller, "source", spot_of(call, "source"))
         recursive = bool(flags & MountFlags.MS_REC)
-        with copy(namespace, source.fd, recursive=recursive, set=attributes) as mount:
-            put(caller, mount, place)
+        put_copy(caller, source, place, recursive=recursive, attributes=attributes)
     return Return(0)
 
 

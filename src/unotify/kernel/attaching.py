@@ -30,6 +30,7 @@ from unotify.kernel.walking import IN_ROOT, NO_MAGICLINKS, openat2
 __all__ = [
     "Attached",
     "attach",
+    "bind",
     "change",
     "copy",
     "inside",
@@ -177,6 +178,50 @@ def copy(namespace: int, source: int, *, recursive: bool = False, set: int = 0) 
                 mount.change(set=set, recursive=recursive)
             stack.pop_all()
             return mount
+
+    return inside(namespace, run)
+
+
+def bind(
+    namespace: int,
+    source: int,
+    place: int,
+    *,
+    recursive: bool = False,
+    set: int = 0,
+    wanted: Callable[[], bool],
+) -> tuple[Mount, int] | None:
+    """A `copy` of a mount, attached at once: both are in one mount namespace.
+
+    Args:
+        namespace: A descriptor of the namespace.
+        source: What is to be the root of the copy; O_PATH will do.
+        place: What it is attached to; likewise.
+        recursive: With the mounts below *source*.
+        set: ``MOUNT_ATTR_*`` for all of them.
+        wanted: Asked last, before anybody sees the copy.
+
+    Returns:
+        The mount, and its id (`mount_id`); ``None``: it is not wanted any more.
+
+    Raises:
+        KernelError: As `copy` and `attach`.
+    """
+    move_mount = number("move_mount")
+
+    def run() -> tuple[Mount, int] | None:
+        with ExitStack() as stack:
+            mount = stack.enter_context(clone(source, recursive=recursive))
+            if set:
+                mount.change(set=set, recursive=recursive)
+            _require_alike(mount.fd, place)
+            found = mount_id(mount.fd)
+            if not wanted():
+                return None
+            done = syscall(move_mount, mount.fd, b"", place, b"", _BOTH_ARE_DESCRIPTORS)
+            check(done, "move_mount(2)")
+            stack.pop_all()
+            return mount, found
 
     return inside(namespace, run)
 

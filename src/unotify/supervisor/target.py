@@ -139,7 +139,7 @@ class Target(Identity, Reaching, Looks):
 
         That is asked when something is done for it (`act`), or else at the end; what is looked
         at after that, is asked for each time again. So nothing but an `act` may have an effect
-        before one was made, and nobody may be told.
+        before one was made, unless `is_waiting` was asked for it, and nobody may be told.
 
         Raises:
             TargetGone: In `act`: it does not wait any more.
