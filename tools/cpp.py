@@ -104,7 +104,8 @@ class Headers:
     def _enumerate(self, body: str) -> None:
         value = -1
         for item in body.split(","):
-            name, equals, expression = item.strip().partition("=")
+            # A value may go on in the next line, which is no end to Python only in parentheses.
+            name, equals, expression = " ".join(item.split()).partition("=")
             if not name.strip():
                 continue
             found = self._evaluate(expression) if equals else value + 1

@@ -238,6 +238,7 @@ def test_constants_of_the_wrong_kind(
         ("protocol == IPPROTO_TCP", "socket"),
         ("prot == PROT_NONE or prot & PROT_EXEC", "mmap"),
         ("persona & PER_MASK == 8", "personality"),
+        ("persona & PER_MASK == PER_LINUX32", "personality"),
         ("op & (FUTEX_CMD_MASK | FUTEX_PRIVATE_FLAG) == FUTEX_WAKE", "futex"),
         ("args.exit_signal == SIGCHLD and args.flags & CLONE_NEWUSER", "clone3"),
         ("attr.propagation & MS_SHARED or attr.attr_set & MOUNT_ATTR_RDONLY", "mount_setattr"),

@@ -106,6 +106,12 @@ def test_enumerators_count_on(tmp_path: Path) -> None:
     assert headers.enumerators == {"A": 0, "B": 5, "C": 6, "D": 16}
 
 
+def test_an_enumerator_goes_on_in_the_next_line(tmp_path: Path) -> None:
+    """A value may be written in several lines, and others follow it."""
+    headers = read(tmp_path, "enum {\n A = 3 | 4 |\n\t 0x10,\n B,\n C = 8\n};\n")
+    assert headers.enumerators == {"A": 0x17, "B": 0x18, "C": 8}
+
+
 def test_macros_with_arguments_are_no_constants(tmp_path: Path) -> None:
     """``#define f(x)`` defines no number."""
     assert read(tmp_path, "#define F(x) (x)\n").value("F") is None
