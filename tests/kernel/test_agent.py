@@ -47,6 +47,7 @@ def test_by_metadata_or_default(running: Running) -> None:
         bring(running.path, other, "other")
         assert (ppid(one), ppid(other)) == (11, 22)
         assert running.container("one").ward.name == "web"
+        assert running.container("one").state.uid == os.geteuid()
     running.ended()
 
 

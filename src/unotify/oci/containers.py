@@ -109,7 +109,7 @@ class Containers:
     """All containers that have an open listener.
 
     An id may come twice, from two runtimes or after an end that nobody has seen yet: an exec
-    belongs to the newest.
+    belongs to the newest of the same user. Others' share neither its policy nor its calls.
     """
 
     def __init__(self) -> None:
@@ -139,8 +139,8 @@ class Containers:
         if state.status == "creating":
             return None
         with self._lock:
-            found = self._containers.get(state.id)
-            return found[-1] if found else None
+            found = self._containers.get(state.id, ())
+            return next((each for each in reversed(found) if each.state.uid == state.uid), None)
 
     def add(self, container: Container, served: Served) -> None:
         """Note that *container*, a new one perhaps, has one more listener."""

@@ -130,4 +130,5 @@ def state_of(question: Question, peer: Peer) -> ProcessState:
         init=max(0, question.init),
         status="creating",
         metadata=question.cookie.decode("utf-8", "backslashreplace"),
+        uid=peer.uid,
     )

@@ -47,6 +47,7 @@ class ProcessState:
         annotations: The container's.
         bundle: Its directory, as the runtime sees it.
         version: ``ociVersion``, which crun has always said is 0.2.0.
+        uid: Whose runtime it is, as the kernel says of who connected; -1 if that is unknown.
     """
 
     id: str
@@ -57,6 +58,7 @@ class ProcessState:
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     bundle: str = ""
     version: str = ""
+    uid: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from unotify.errors import KernelError
@@ -113,7 +113,8 @@ class Reception:
             self._end(connection, piece.refused)
         elif piece.state is not None:
             self._end(connection)
-            self._hand_over(connection, piece.state, piece.listener)
+            state = replace(piece.state, uid=connection.peer.uid)
+            self._hand_over(connection, state, piece.listener)
 
     def _hand_over(self, connection: _Connection, state: ProcessState, fd: int) -> None:
         try:
