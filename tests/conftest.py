@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -70,6 +71,19 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note a test that failed, also one that is tried again."""
     if report.outcome not in ("passed", "skipped"):
         _failed.append(report.nodeid)
+
+
+_VISITED = re.compile(r"^.*: \d+ states, \d+ moves, \d+ ends$", re.MULTILINE)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was explored: what tests print of it, wherever they ran."""
+    passed = terminalreporter.getreports("passed")
+    found = [line for report in passed for line in _VISITED.findall(report.capstdout)]
+    if found:
+        terminalreporter.section("explored")
+        for line in found:
+            terminalreporter.line(line)
 
 
 def _forget() -> None:
