@@ -1,25 +1,15 @@
 """A kernel without a kernel: what a supervisor needs, on the simulated facility.
 
-Theory of operation. One lock guards one world. Whatever changes it does so under the lock, and
-then lets all go on that can (`SimulatedKernel.settle`): threads inside the facility, and programs,
-which are Python generators that yield the calls they make. So with ``Supervisor(embedded=True)``
-all happens in the caller's thread, in the same order each time; with threads, readers sleep on the
-lock's condition. A *seed* makes the order of what may happen at the same time a random one, and
-always the same one.
-
-Descriptors that handlers give to targets are real ones, since handlers open and close them; the
-facility knows them by name.
+What happens in it, and when, is said in `moving`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import random
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from threading import Condition, RLock
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from unotify.abi.arch import Arch
 from unotify.abi.features import Feature
@@ -29,11 +19,11 @@ from unotify.bpf import Program
 from unotify.bpf.instructions import decode
 from unotify.errors import AlreadySupervised, KernelError, TargetGone
 from unotify.kernel.interface import Enforcement, Listener, Spawned
-from unotify.testing.facility import descriptors, installing, natives, signals, stepping, tasks
-from unotify.testing.facility.entering import enter
-from unotify.testing.facility.state import CallData, File, Task, World
+from unotify.testing.facility import descriptors, installing, stepping, tasks
+from unotify.testing.facility.state import Task
 from unotify.testing.facility.traits import LATEST, VERSIONS, Trait, features_of
 from unotify.testing.journaled import SimulatedJournaledListener, SimulatedMemory, journaled, revive
+from unotify.testing.lending import Lending
 from unotify.testing.listener import SimulatedListener, SimulatedPoller
 from unotify.testing.processes import Running, SimulatedProcess
 from unotify.testing.target import FakeTarget
@@ -49,18 +39,9 @@ _MISSING: Mapping[FilterFlag, Feature] = {
     FilterFlag.TSYNC_ESRCH: Feature.TSYNC_ESRCH,
     FilterFlag.WAIT_KILLABLE_RECV: Feature.WAIT_KILLABLE_RECV,
 }
-_APART = 1 << 18
-"""Where the supervisor's descriptors inside the facility begin: no real one is so high."""
 
 
-class _Given(NamedTuple):
-    """What a real descriptor stands for, and how to see that it is that one still."""
-
-    identity: tuple[int, int]
-    name: str
-
-
-class SimulatedKernel:
+class SimulatedKernel(Lending):
     """A kernel in memory: give it to ``Supervisor(kernel=...)``.
 
     Nothing here makes a process or needs a privilege. Its rules are those of
@@ -109,23 +90,14 @@ class SimulatedKernel:
         traits: Iterable[Trait] | None = None,
         seed: int | None = None,
     ) -> None:
-        self.changed = Condition(RLock())
-        self.world = World(VERSIONS[version] if traits is None else traits)
-        self.supervisor = tasks.boot(self.world, comm="supervisor")
+        super().__init__(VERSIONS[version] if traits is None else traits, seed)
         self.world.disk.update({"/bin/true": b"", "/etc/hostname": b"simulated\n"})
         self.programs: dict[str, Callable[..., Any]] = {}
         self.acts: dict[str, Callable[..., Outcome]] = {}
         self.links: dict[str, str] = {}
         self.cgroup = ""
-        self.clock = 0.0
         self.stalls = 0
-        self._sleepers: dict[int, float] = {}
-        self._given: dict[int, _Given] = {}
-        self._running: dict[int, Running] = {}
-        self._pollers: list[SimulatedPoller] = []
         self.memories: dict[int, SimulatedMemory] = {}
-        self._next = _APART
-        self._chance = None if seed is None else random.Random(seed)
 
     # -- unotify.kernel.interface.Kernel ---------------------------------------
 
@@ -261,108 +233,6 @@ class SimulatedKernel:
                 self._discard(task)
                 raise
             return FakeTarget(self, task.tid), listener
-
-    def settle(self) -> None:
-        """Let all go on that can, until nobody can; then ring the bell. The lock is held."""
-        while movable := self._movable():
-            tid = self._chance.choice(movable) if self._chance else movable[0]
-            task = self.world.tasks[tid]
-            if tid in self._running and stepping.is_free(task):
-                self._go_on(tid, task)
-            else:
-                stepping.advance(self.world, tid)
-        self.changed.notify_all()
-        for poller in self._pollers:
-            poller.refresh()
-
-    def _movable(self) -> list[int]:
-        found = stepping.movable(self.world)
-        ready = [
-            tid
-            for tid in self._running
-            if tid not in found
-            and (task := self.world.tasks.get(tid)) is not None
-            and stepping.is_free(task)
-        ]
-        return found + ready
-
-    def _go_on(self, tid: int, task: Task) -> None:
-        running = self._running[tid]
-        answer = task.result if running.began else None
-        call = running.go_on(self, tid, answer)
-        if call is None:
-            self._running.pop(tid, None)
-            tasks.end_process(self.world, self.world.process_of(task), running.code)
-        else:
-            enter(self.world, task, call)
-
-    def begin(self, tid: int, call: CallData) -> None:
-        """Let a thread make a call."""
-        with self.changed:
-            enter(self.world, self.world.tasks[tid], call)
-            self.settle()
-
-    def advance(self, seconds: float) -> None:
-        """Let simulated time pass: sleeps of targets that are over by then end."""
-        with self.changed:
-            self.clock += seconds
-            for task in list(self.world.tasks.values()):
-                until = natives.sleeps_until(self.world, task)
-                if until is None:
-                    self._sleepers.pop(task.tid, None)
-                    continue
-                # A sleep is noted when time passes for the first time in it.
-                due = self._sleepers.setdefault(task.tid, self.clock - seconds + until)
-                if due <= self.clock:
-                    del self._sleepers[task.tid]
-                    stepping.wake_sleeper(self.world, task)
-            self.settle()
-
-    def kill(self, pid: int, signal: int, *, tid: int = 0) -> None:
-        """Send a signal to a process, or to one of its threads."""
-        with self.changed:
-            process = self.world.processes.get(pid)
-            if process is not None:
-                signals.send_signal(self.world, process, signal, tid=tid)
-                self.settle()
-
-    # -- descriptors of the supervisor's ---------------------------------------
-
-    def name(self, fd: int, name: str) -> None:
-        """Say what a real descriptor stands for here."""
-        status = os.fstat(fd)
-        self._given[fd] = _Given((status.st_dev, status.st_ino), name)
-
-    def adopt(self, fd: int) -> File:
-        """The file that a real descriptor stands for, which nothing refers to yet.
-
-        Raises:
-            KernelError: EBADF: it is not open.
-        """
-        try:
-            status = os.fstat(fd)
-        except (OSError, OverflowError):
-            raise KernelError(errno.EBADF, "ioctl(SECCOMP_IOCTL_NOTIF_ADDFD)") from None
-        known = self._given.get(fd)
-        name = f"descriptor {fd}"
-        if known is not None and known.identity == (status.st_dev, status.st_ino):
-            name = known.name
-        file = descriptors.new_file(self.world, "file", name)
-        try:
-            file.content = os.pread(fd, 1 << 20, 0)
-        except OSError:
-            file.kind = "other"  # it has no content that stays where it is: a socket, a pipe
-        return file
-
-    def place(self, file: File) -> int:
-        """A descriptor of the supervisor's inside the facility."""
-        self._next += 1
-        descriptors.put(self.world, self.supervisor, self._next, file.key, cloexec=True)
-        return self._next
-
-    def helper(self) -> Task:
-        """A thread of the supervisor's that makes one call."""
-        return tasks.new_thread(self.world, self.supervisor)
 
     # -- inside ----------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class Running:
         self.began = False
         self.code = 0
 
-    def go_on(self, kernel: SimulatedKernel, tid: int, answer: int | None) -> CallData | None:
+    def go_on(self, answer: int | None) -> CallData | None:
         """Run it to its next call; ``None`` when it has ended, with `code`."""
         from unotify.testing.target import Answer
 
