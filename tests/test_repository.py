@@ -4,6 +4,7 @@ import ast
 import importlib
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_unit_tests_mirror_the_sources() -> None:
         if not any("_".join(words[:n]) in modules_there for n in range(1, len(words) + 1)):
             orphans.append(str(test.relative_to(ROOT)))
     assert orphans == []
+
+
+def test_examples_are_installed() -> None:
+    """All programs and policies of the examples come with an installed unotify."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        listed = tomllib.load(file)["tool"]["setuptools"]["data-files"]
+    installed = {path for names in listed.values() for name in names for path in ROOT.glob(name)}
+    examples = ROOT / "examples"
+    there = {*examples.glob("*.py"), *examples.glob("policies/*.py")}
+    there |= set(examples.glob("policies/*.toml"))
+    assert len(there) > 15
+    assert there == installed
 
 
 def test_no_path_of_one_machine() -> None:
