@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Check policies: all mistakes at once.",
     "explain": "Tell what a policy does with a call, where, and at what cost.",
     "test": "Run tests of policies, without privileges.",
+    "explore": "Search for what a hostile target gets in spite of a policy.",
     "audit": "Look for holes in a policy or filter.",
     "diff": "Tell where two policies or filters differ, with examples.",
     "convert": "Turn OCI profiles and other lists into policies, and back.",

@@ -153,12 +153,15 @@ class Look:
         need: The dearest thing that it looks at.
         check: Makes it.
         path: The same in plain words, where it has some.
+        compared: The texts, networks and numbers of sets that it compares with: a set's are
+            not in *text*.
     """
 
     text: str
     need: Need
     check: Callable[[Facts], bool]
     path: PathTest | None = None
+    compared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

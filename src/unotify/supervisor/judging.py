@@ -23,6 +23,7 @@ one of the policies refuses, and a call goes on only if each of them lets it go.
 from __future__ import annotations
 
 import errno
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -118,6 +119,8 @@ class Judge:
         self.verbs: dict[str, VerbHandler] = {}
         self.program: Program | None = None
         """What the kernel would run, for a dry run to tell what it would decide."""
+        self.chance: Callable[[], float] = random.random
+        """What rules with ``probability`` draw: from 0 up to, not including, 1."""
         self._tell = tell
         self._unhandled = unhandled
         self._counters = Counters()
@@ -176,7 +179,7 @@ class Judge:
         return self._onward(sayings, undecided, given, asked)
 
     def _sayings(self, call: Call, asked: bool) -> list[_Saying]:
-        facts = CallFacts(call, self._counters)
+        facts = CallFacts(call, self._counters, chance=self.chance)
         exchange = call.exchange
         sayings = []
         for number, policy in enumerate(self.policies):

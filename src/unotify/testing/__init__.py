@@ -3,7 +3,8 @@
 `SimulatedKernel` is the kernel's facility as an executable model: a supervisor, its handlers and
 its policies run on it unchanged. `Supervised` puts a supervisor and a target on one, for tests of
 handlers; `make_call` gives a handler a single call; `unotify.testing.plugin` has pytest fixtures.
-`explore` makes all orders of events happen, for tests of protocols between supervisors.
+`explore` makes all orders of events happen, for tests of protocols between supervisors;
+`explore_policy` searches for what a hostile target gets in spite of a policy.
 
 Names are loaded when first used.
 """
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from unotify.testing.exploring import Exploration, Violation, explore, stroll
     from unotify.testing.facility.state import World
     from unotify.testing.facility.traits import VERSIONS, Trait
+    from unotify.testing.hostile.exploring import explore_policy
+    from unotify.testing.hostile.reporting import Covered, PolicyExploration, Story
     from unotify.testing.kernel import SimulatedKernel
     from unotify.testing.listener import Sent, SimulatedListener
     from unotify.testing.supervised import Supervised
@@ -28,19 +31,23 @@ if TYPE_CHECKING:
 __all__ = [
     "VERSIONS",
     "Answer",
+    "Covered",
     "Exploration",
     "FakeTarget",
     "Outcome",
+    "PolicyExploration",
     "Sent",
     "SimulatedKernel",
     "SimulatedListener",
     "SimulatedTime",
+    "Story",
     "Supervised",
     "Trait",
     "Violation",
     "World",
     "assert_reply",
     "explore",
+    "explore_policy",
     "make_call",
     "simulated_time",
     "stroll",
@@ -49,19 +56,23 @@ __all__ = [
 _HOMES = {
     "VERSIONS": "facility.traits",
     "Answer": "target",
+    "Covered": "hostile.reporting",
     "Exploration": "exploring",
     "FakeTarget": "target",
     "Outcome": "thread",
+    "PolicyExploration": "hostile.reporting",
     "Sent": "listener",
     "SimulatedKernel": "kernel",
     "SimulatedListener": "listener",
     "SimulatedTime": "timing",
+    "Story": "hostile.reporting",
     "Supervised": "supervised",
     "Trait": "facility.traits",
     "Violation": "exploring",
     "World": "facility.state",
     "assert_reply": "checks",
     "explore": "exploring",
+    "explore_policy": "hostile.exploring",
     "make_call": "checks",
     "simulated_time": "timing",
     "stroll": "exploring",

@@ -9,6 +9,7 @@ with a probability of about 1 to 40 million.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -42,11 +43,13 @@ class Exploration:
         states: How many different worlds were visited.
         moves: How many moves were made.
         ends: How many of the worlds had no further move.
+        cut: How many had further moves that *depth* left out.
     """
 
     states: int
     moves: int
     ends: int
+    cut: int = 0
 
     def __str__(self) -> str:
         return f"{self.states} states, {self.moves} moves, {self.ends} ends"
@@ -67,8 +70,13 @@ def explore(
     always: Callable[[World], None] = lambda world: None,
     at_end: Callable[[World], None] = lambda world: None,
     most: int = 1_000_000,
+    depth: int | None = None,
+    found: list[Violation] | None = None,
 ) -> Exploration:
     """Visit all worlds that *moves* lead to.
+
+    With *depth* or *found* those first that the fewest moves lead to; else in the order that
+    comes to an end of the moves soonest.
 
     Args:
         world: Where it begins; it is not changed.
@@ -76,28 +84,39 @@ def explore(
         always: Asserts what must hold in each world.
         at_end: Asserts what must hold in a world without moves.
         most: The most worlds to visit.
+        depth: The most moves in a row; what is further is not visited.
+        found: Takes all that fails, in the order of the moves that it takes, and the search goes
+            on elsewhere; without it the first one is raised.
 
     Raises:
-        Violation: An assertion failed; it has the moves that led there.
+        Violation: An assertion failed, and there is no *found*; it has the moves that led there.
         OverflowError: There are more worlds than *most*.
     """
     start = world.freeze()
     parents: dict[int, tuple[int, str]] = {hash(start): (0, "")}
-    todo = [start]
-    made = ends = 0
+    todo = deque([(start, 0)])
+    made = ends = cut = 0
+    deep = depth is None and found is None
     while todo:
-        frozen = todo.pop()
+        frozen, far = todo.pop() if deep else todo.popleft()
         here = hash(frozen)
         current = world.thaw(frozen)
-        found = list(moves(current))
+        following = list(moves(current))
         try:
             always(current)
-            if not found:
+            if not following:
                 ends += 1
                 at_end(current)
         except AssertionError as error:
-            raise Violation(str(error) or "an assertion fails", _trace(parents, here)) from error
-        for name, make in found:
+            violation = Violation(str(error) or "an assertion fails", _trace(parents, here))
+            if found is None:
+                raise violation from error
+            found.append(violation)
+            continue
+        if depth is not None and far >= depth:
+            cut += bool(following)
+            continue
+        for name, make in following:
             other = world.thaw(frozen)
             make(other)
             made += 1
@@ -107,8 +126,8 @@ def explore(
                 if len(parents) >= most:
                     raise OverflowError(f"more than {most} states")
                 parents[key] = (here, name)
-                todo.append(after)
-    return Exploration(len(parents), made, ends)
+                todo.append((after, far + 1))
+    return Exploration(len(parents), made, ends, cut)
 
 
 def _trace(parents: dict[int, tuple[int, str]], here: int) -> tuple[str, ...]:

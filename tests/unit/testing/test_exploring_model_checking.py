@@ -116,3 +116,41 @@ def test_the_larger_bound() -> None:
     """The same with two signals, a stop, and two calls each."""
     model = Life(calls=2, readers=1, trouble=(("signal", 2), ("kill", 1), ("end", 1)))
     assert covered(model).states > 100_000
+
+
+def _counting(
+    *, upto: int
+) -> tuple[World, Callable[[World], list[tuple[str, Callable[[World], None]]]]]:
+    """A world with a number, which a move makes greater by one or by two."""
+    world = World()
+    world.extra = 0
+
+    def by(step: int) -> Callable[[World], None]:
+        return lambda other: setattr(other, "extra", other.extra + step)
+
+    def moves(world: World) -> list[tuple[str, Callable[[World], None]]]:
+        return [(f"+{step}", by(step)) for step in (1, 2) if world.extra + step <= upto]
+
+    return world, moves
+
+
+def test_all_that_fails_is_found_the_shortest_way_first() -> None:
+    """With `found` the search goes on elsewhere, and each trace is as short as can be."""
+    world, moves = _counting(upto=6)
+    found: list[Violation] = []
+
+    def never_four_or_five(world: World) -> None:
+        assert world.extra not in (4, 5)
+
+    covered = explore(world, moves, always=never_four_or_five, found=found)
+    assert [len(one.trace) for one in found] == [2, 3]
+    assert covered.states == 6  # nothing leads past them to 6
+
+
+def test_what_a_depth_leaves_out_is_counted() -> None:
+    """Beyond `depth` nothing is visited, and those that had more moves are told."""
+    world, moves = _counting(upto=6)
+    covered = explore(world, moves, depth=2)
+    assert covered.states == 5
+    assert covered.cut == 2
+    assert explore(world, moves, depth=6).cut == 0

@@ -117,8 +117,9 @@ class Functions(Values):
 
     def _call_glob(self, node: ast.Call) -> Condition:
         path, patterns = self._arguments(node, 2, 'glob(path, "/etc/*.conf")')
-        made = tuple(looks.glob_pattern(text) for text in self._texts(patterns))
-        return looks.matches(self._path(path), made, self._reader.written(node))
+        texts = tuple(self._texts(patterns))
+        made = tuple(looks.glob_pattern(text) for text in texts)
+        return looks.matches(self._path(path), made, self._reader.written(node), texts)
 
     def _call_matches(self, node: ast.Call) -> Condition:
         path, pattern = self._arguments(node, 2, 'matches(path, "/tmp/[a-z]+")')

@@ -139,7 +139,7 @@ def under(seen: Seen, directories: tuple[str, ...], written: str) -> Look:
         return found is not None and any(is_below(found, directory) for directory in directories)
 
     path = PathTest(seen.given, True, directories) if seen.given else None
-    return Look(written, seen.need, check, path)
+    return Look(written, seen.need, check, path, directories)
 
 
 def contains(
@@ -165,7 +165,8 @@ def contains(
 
     plain = seen.given and wanted and not networks and all(isinstance(v, str) for v in values)
     path = PathTest(seen.given, False, tuple(sorted(values))) if plain else None
-    return Look(written, seen.need, check, path)
+    plainly = {str(v.value) if isinstance(v, Number) else str(v) for v in (*values, *networks)}
+    return Look(written, seen.need, check, path, tuple(sorted(plainly)))
 
 
 def _within(found: Any, networks: tuple[Network, ...]) -> bool:
@@ -217,8 +218,16 @@ def glob_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(made), re.DOTALL)
 
 
-def matches(seen: Seen, patterns: tuple[re.Pattern[str], ...], written: str) -> Look:
-    """Whether all of it matches one of *patterns*; more than 4096 characters do not."""
+def matches(
+    seen: Seen,
+    patterns: tuple[re.Pattern[str], ...],
+    written: str,
+    compared: tuple[str, ...] = (),
+) -> Look:
+    """Whether all of it matches one of *patterns*; more than 4096 characters do not.
+
+    *compared* has them as their author wrote them.
+    """
 
     def check(facts: Facts) -> bool:
         found = seen.get(facts)
@@ -226,4 +235,4 @@ def matches(seen: Seen, patterns: tuple[re.Pattern[str], ...], written: str) -> 
             return False
         return any(pattern.fullmatch(found) for pattern in patterns)
 
-    return Look(written, seen.need, check)
+    return Look(written, seen.need, check, None, compared)
