@@ -118,6 +118,14 @@ class Place:
         self._runtimes.append(runtime)
         return runtime
 
+    def policies(self, **texts: str) -> Path:
+        """A directory with policies, by name."""
+        path = self.fresh("policies")
+        path.mkdir()
+        for name, text in texts.items():
+            (path / f"{name}.toml").write_text(text)
+        return path
+
     def agent(self, policies: Path, *arguments: str, **options: Any) -> Agent:
         """Start an agent, ready to be connected to."""
         return Agent(self, policies, *arguments, **options)

@@ -51,9 +51,7 @@ class Desk:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.policies = place.fresh("policies")
-        self.policies.mkdir()
-        (self.policies / "default.toml").write_text(POLICY)
+        self.policies = place.policies(default=POLICY)
         self.asked, self.gate = place.fresh("asked"), place.fresh("gate")
         os.mkfifo(self.asked)
         os.mkfifo(self.gate)

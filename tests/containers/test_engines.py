@@ -62,10 +62,7 @@ REFUSED = "unshare: unshare(0x40000000): Operation not permitted\n"
 
 @pytest.fixture(name="agent", scope="module")
 def _agent(shared: Place) -> Agent:
-    policies = shared.fresh("policies")
-    policies.mkdir()
-    (policies / "engines.toml").write_text(POLICY)
-    return shared.agent(policies)
+    return shared.agent(shared.policies(engines=POLICY))
 
 
 def made(place: Place, agent: Agent, *options: str) -> Path:

@@ -142,7 +142,7 @@ def listens(process: subprocess.Popen[str]) -> None:
 def test_the_daemon_sets_rights_suffice(place: Place) -> None:
     """With its capabilities, a read-only root and the host's processes the agent answers."""
     pod = Pod(place)
-    pod.starts("keeper")
+    keeper, keeping = pod.starts("keeper")
     until((pod.socket.parent / "keeper.sock").exists)
     name, process = pod.starts("agent")
     listens(process)
@@ -158,6 +158,10 @@ def test_the_daemon_sets_rights_suffice(place: Place) -> None:
     pod.runtime.does("kill", name, "TERM")
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0, out
+    # With the pod it goes at once, and not when the grace period is over.
+    pod.runtime.does("kill", keeper, "TERM")
+    out, _ = keeping.communicate(timeout=20)
+    assert keeping.returncode == 0, out
 
 
 def test_the_agents_container_is_restarted(place: Place) -> None:

@@ -67,10 +67,7 @@ class Lxc:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._apart = Apart(place)
-        policies = place.fresh("policies")
-        policies.mkdir()
-        (policies / "cookie.toml").write_text(POLICY)
-        self._policies, self._socket = policies, place.fresh("lxc")
+        self._policies, self._socket = place.policies(cookie=POLICY), place.fresh("lxc")
         self._containers = place.path / "containers"
 
     def agent(self) -> Agent:

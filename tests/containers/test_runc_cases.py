@@ -1,8 +1,27 @@
-"""The cases that runc's own tests have for listeners, and what crun makes of them."""
+"""The cases that runc's own tests have for listeners, and what crun makes of them.
+
+Runc's own (``tests/integration/seccomp-notify.bats``, and what it refuses in a profile):
+
+============================================  ==================================================
+run, both values of noNewPrivileges           ``test_stories.py``: ``test_no_new_privileges``
+exec, both values                             ``test_stories.py``: ``test_exec``
+important calls, both values                  ``test_important_calls``
+a path, and nothing to notify                 ``test_no_call_is_notified``
+calls to notify, and an empty path or none    ``test_no_listener_path``
+a path where nothing is, an abstract name     ``test_nobody_listens``
+no agent: a clear error                       ``test_nobody_listens``, ``test_the_agent_has_gone``
+the agent is killed: ENOSYS                   ``test_ends.py``: ``test_the_agent_is_killed``
+an error of the agent's choice                ``test_an_error_of_the_agents_choice``
+``write``                                     ``test_write``
+a default of SCMP_ACT_NOTIFY                  ``test_default``
+a hook gets no descriptor                     ``test_hooks_have_no_more_descriptors``
+============================================  ==================================================
+"""
 
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,20 +38,16 @@ calls = {calls}
 do = {do}
 log = true
 """
+IMPORTANT = ["execve", "open", "openat", "read", "close"]
 MKDIR = POLICY.format(calls='["mkdir", "mkdirat"]', do='{ fail = "ENOMEDIUM" }')
 NO_MEDIUM = "mkdir: can't create directory '/tmp/a': No medium found\n"
 
 
 @pytest.fixture(name="agent", scope="module")
 def _agent(shared: Place) -> Agent:
-    policies = shared.fresh("policies")
-    policies.mkdir()
-    (policies / "default.toml").write_text(MKDIR)
-    (policies / "important.toml").write_text(
-        important(["execve", "open", "openat", "read", "close"])
+    return shared.agent(
+        shared.policies(default=MKDIR, important=important(IMPORTANT), write=important(["write"]))
     )
-    (policies / "write.toml").write_text(important(["write"]))
-    return shared.agent(policies)
 
 
 def important(calls: Sequence[str]) -> str:
@@ -57,8 +72,7 @@ def profile(bundle: Bundle, agent: Agent, calls: Sequence[str], **more: object) 
 def test_important_calls(name: str, privileges: bool, agent: Agent, place: Place) -> None:
     """Calls that the runtime itself makes below the filter wait for the agent, and go on."""
     runtime = place.runtime(name)
-    calls = ["execve", "open", "openat", "read", "close"]
-    bundle = runtime.bundle().supervised(important(calls), agent, metadata="important")
+    bundle = runtime.bundle().supervised(important(IMPORTANT), agent, metadata="important")
     bundle.config["process"]["noNewPrivileges"] = privileges
     done = runtime.runs(bundle.runs("true; ls /"))
     assert "mnt\n" in done.stdout, as_text(done) + agent.said
@@ -95,6 +109,22 @@ def test_nobody_listens(name: str, path: str, agent: Agent, place: Place) -> Non
     done = runtime.runs(bundle.runs("echo it runs"))
     assert (done.returncode != 0, done.stdout) == (True, ""), as_text(done)
     assert ("seccomp" if name == "runc" else path) in done.stderr
+    assert runtime.containers() == []
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_the_agent_has_gone(name: str, agent: Agent, place: Place) -> None:
+    """A socket that nobody listens at any more is as none: the runtime names the agent, or it."""
+    path = place.fresh("left")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+        left.listen()
+    runtime = place.runtime(name)
+    bundle = profile(runtime.bundle(), agent, ["mkdir"], listenerPath=str(path))
+    done = runtime.runs(bundle.runs("echo it runs"))
+    assert (done.returncode != 0, done.stdout) == (True, ""), as_text(done)
+    assert ("failed to connect with seccomp agent" if name == "runc" else str(path)) in done.stderr
+    assert "onnection refused" in done.stderr
     assert runtime.containers() == []
 
 

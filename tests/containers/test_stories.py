@@ -108,10 +108,7 @@ do = "perform"
 @pytest.fixture(name="agents", scope="module")
 def _agents(shared: Place) -> Callable[[str], Agent]:
     """Root's agent, or an ordinary user's own."""
-    policies = shared.fresh("policies")
-    policies.mkdir()
-    (policies / "story.toml").write_text(POLICY)
-    (policies / "opening.toml").write_text(OPENING)
+    policies = shared.policies(story=POLICY, opening=OPENING)
     made: dict[str, Agent] = {}
 
     def agent(whose: str) -> Agent:
@@ -174,13 +171,23 @@ def test_no_new_privileges(
     assert done.stdout == f"NoNewPrivs:\t{int(privileges)}\nhere\n", as_text(done)
 
 
-@pytest.mark.parametrize("mode", ["rootful", "userns"])
+@pytest.mark.parametrize(
+    ("mode", "privileges"),
+    [("rootful", False), ("userns", True)],
+    ids=["rootful-new privileges", "userns-no new privileges"],
+)
 @pytest.mark.parametrize("name", RUNTIMES)
-def test_exec(name: str, mode: str, agents: Callable[[str], Agent], place: Place) -> None:
+def test_exec(
+    name: str, mode: str, privileges: bool, agents: Callable[[str], Agent], place: Place
+) -> None:
     """A process that is added to a container has a listener of its own, and the same policy."""
     runtime, agent = place.runtime(name, mode), agents("root")
     bundle = runtime.bundle().supervised(POLICY, agent, metadata="story")
+    bundle.config["process"]["noNewPrivileges"] = privileges
     container = runtime.detaches(bundle.runs("exec sleep 1000"))
+    done = runtime.does("exec", container, "grep", "NoNewPrivs", "/proc/self/status")
+    # Crun's exec does not take it over.
+    assert done.stdout == f"NoNewPrivs:\t{int(privileges and name == 'runc')}\n", as_text(done)
     done = runtime.does("exec", container, "sh", "-c", SCRIPT)
     assert done.stdout == ANSWERS, as_text(done) + agent.said
     runtime.delete(container)
