@@ -83,8 +83,8 @@ class Wards:
         try:
             if any(rule.verdict.handler for rule in policy.rules):
                 supervisor.add(*ADDONS, spare=True)
-                for name in _ACTING:
-                    import_module(name)
+                for module in _ACTING:
+                    import_module(module)
             self._prepare(supervisor)
             supervisor.check()
         except BaseException:
