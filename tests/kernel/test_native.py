@@ -173,6 +173,33 @@ def test_one_call_is_one_answer(tmp_path: Path, more: str) -> None:
     assert sum(count for _, count in after.latency) == after.answered
 
 
+def test_what_goes_on_is_counted_as_racy(tmp_path: Path) -> None:
+    """A call that goes on after its path was read is one more racy reply, without Python too."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        """
+version = 1
+default = "allow"
+
+[[rule]]
+calls = ["openat"]
+where = 'under(path, "/nowhere")'
+do = "deny"
+racy = true
+because = "only the careless are to be stopped"
+"""
+    )
+    code = """
+for _ in range(100): os.close(os.open("/usr", 0))
+say(tried(os.open, "/nowhere/x", 0))
+"""
+    with Supervisor(policy=str(policy)) as supervisor:
+        assert attempt(supervisor, code) == "EACCES"
+        found = supervisor.statistics()
+    assert found.native >= 101
+    assert found.racy == found.answered - 1
+
+
 def test_whoever_watches_sees_all(tmp_path: Path) -> None:
     """While there is an instrument nothing is answered without it."""
 

@@ -28,10 +28,10 @@ from unotify.kernel.linux import LinuxKernel
 from unotify.policy.deciding import decide
 from unotify.policy.loader import load
 from unotify.policy.model import Policy, Verb
-from unotify.supervisor.shortcuts import PERFORM, shortcuts
+from unotify.supervisor.shortcuts import CONTINUE, PERFORM, shortcuts
 
-ASKED, PERFORMED = 4000, 4001
-"""What a target gets in the place of an answer by somebody else, or of an open file."""
+ASKED, PERFORMED, CONTINUED = 4000, 4001, 4002
+"""What a target gets in the place of an answer by somebody else, an open file, and going on."""
 
 _TARGET = """
 import ctypes, json, sys
@@ -73,8 +73,9 @@ class Bench:
 
     def answers(self, rules: Sequence[Shortcut], calls: Sequence[Sequence[Any]]) -> list[int]:
         """The errnos that a target gets for its calls."""
+        stand_ins = {PERFORM: -PERFORMED, CONTINUE: -CONTINUED}
         marked = [
-            replace(rule, verdict=-PERFORMED) if rule.verdict == PERFORM else rule for rule in rules
+            replace(rule, verdict=stand_ins.get(rule.verdict, rule.verdict)) for rule in rules
         ]
         sources = {self.listener.fileno(): Origin(0)}
         server = native.NativeServer(self.epoll.fileno(), self.bell, sources, marked)
@@ -119,6 +120,7 @@ class Seen:
     call_name: str
     words: Sequence[Any]
     arch: Any = NATIVE
+    looked: bool = False
 
     @property
     def exchange(self) -> Any:
@@ -129,14 +131,20 @@ class Seen:
 
     def __getattr__(self, name: str) -> Any:
         word = self.words[ARGUMENTS[self.call_name].index(name)]
-        return word.encode("latin1") if isinstance(word, str) else word
+        if not isinstance(word, str):
+            return word
+        self.looked = True
+        return word.encode("latin1")
 
 
 def expected(policy: Policy, name: str, words: Sequence[Any]) -> int:
     """What `unotify.supervisor.judging` makes of a call; `ASKED` for what is no errno."""
     call: Any = Seen(name, words)
     facts: Any = SimpleNamespace(call=call, comm="x")
-    verdict = decide(policy, call, facts).verdict
+    decision = decide(policy, call, facts)
+    verdict = decision.verdict
+    if verdict.verb in (Verb.ALLOW, Verb.CONTINUE):
+        return ASKED if decision.because is None and call.looked else CONTINUED
     if verdict.verb is Verb.ACT and verdict.parameters.get("as", "target") == "target":
         return PERFORMED if verdict.handler == "perform" and name == "open" else ASKED
     if verdict.verb in (Verb.FAIL, Verb.DENY):
@@ -191,7 +199,15 @@ def wheres(name: str) -> st.SearchStrategy[str]:
     )
 
 
-DOES = ('"perform"', '{ fail = "EXDEV" }', '{ fail = "EIO" }', '"deny"', '"notify"')
+DOES = (
+    '"perform"',
+    '{ fail = "EXDEV" }',
+    '{ fail = "EIO" }',
+    '"deny"',
+    '"notify"',
+    '"continue"',
+    '"allow"',
+)
 
 
 @st.composite
@@ -201,7 +217,8 @@ def rules(draw: st.DrawFn) -> str:
     where = draw(st.none() | wheres(name) | wheres(name))
     does = draw(st.sampled_from(DOES))
     written = f"where = '''{where}'''\n" if where else ""
-    return f'[[rule]]\ncalls = ["{name}"]\n{written}do = {does}\n'
+    racy = draw(st.sampled_from(("", 'racy = true\nbecause = "it is a test"\n'))) if where else ""
+    return f'[[rule]]\ncalls = ["{name}"]\n{written}do = {does}\n{racy}'
 
 
 WORDS = [path.encode().decode("latin1") for path in PATHS]
@@ -238,11 +255,11 @@ def test_any_policy_and_any_call(bench: Bench) -> None:
     @settings(
         max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
-    @given(st.lists(rules(), min_size=2, max_size=4))
-    def property_holds(written: list[str]) -> None:
+    @given(st.lists(rules(), min_size=2, max_size=4), st.sampled_from(("allow", "deny")))
+    def property_holds(written: list[str], default: str) -> None:
         nonlocal decided, total
         try:
-            policy = load('version = 1\ndefault = "allow"\n' + "".join(written))
+            policy = load(f'version = 1\ndefault = "{default}"\n' + "".join(written))
         except PolicyError:
             return
         calls = [call for call in CALLS if any(f'"{call[0]}"' in rule for rule in written)]

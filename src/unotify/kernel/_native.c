@@ -1,7 +1,7 @@
 /* The shortest way from a notification to an answer, without Python.
  *
- * A server waits for listeners and answers what its rules decide: a call fails with an errno, or
- * a plain open is performed. Everything else, and whatever is not quite plain, is left as it was
+ * A server waits for listeners and answers what its rules decide: a call fails with an errno, goes
+ * on, or is a plain open and performed. Everything else, and whatever is not quite plain, is left as it was
  * received to the caller of serve(), who has the whole supervisor. So each look here may say "not
  * mine", and none has to be complete. Numbers in parentheses are facts of docs/kernel-facts.md.
  *
@@ -69,7 +69,7 @@ enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON };
 enum outcome { ASK, ANSWERED, GONE_AWAY };
 
 /* As unotify.kernel.native packs them. */
-enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1 }; /* negative: an errno */
+enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1, VERDICT_CONTINUE = 2 }; /* negative: an errno */
 enum { TEST_IS, TEST_UNDER };
 enum { NONE = 255 }; /* instead of the number of an argument */
 
@@ -118,7 +118,7 @@ struct server {
 
 	atomic_int state, dozing, retired;
 	atomic_llong since;
-	uint64_t gone, buckets[64];
+	uint64_t gone, racy, buckets[64];
 	int from; /* the listener that the notification came from */
 	int start, fd; /* what is open for it: where its path begins, what it named; or -1 */
 	struct seccomp_notif notification;
@@ -426,9 +426,9 @@ static void let_go(struct server *s)
 
 /* What is open is closed before the target goes on, which may count on being the only one who
  * has it: for leases and locks, to unmount, to run it. */
-static enum outcome answer(struct server *s, int64_t value, int32_t error)
+static enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t flags)
 {
-	struct seccomp_notif_resp response = { s->notification.id, value, error, 0 };
+	struct seccomp_notif_resp response = { s->notification.id, value, error, flags };
 
 	let_go(s);
 	while (ioctl(s->from, SECCOMP_IOCTL_NOTIF_SEND, &response))
@@ -439,7 +439,19 @@ static enum outcome answer(struct server *s, int64_t value, int32_t error)
 
 static enum outcome fail(struct server *s, int number)
 {
-	return claimed(s) ? answer(s, 0, -number) : ASK;
+	return claimed(s) ? answer(s, 0, -number, 0) : ASK;
+}
+
+/* After the path was read the kernel reads it again (C2); somebody has accepted that. */
+static enum outcome go_on(struct server *s)
+{
+	enum outcome outcome = ASK;
+
+	if (claimed(s))
+		outcome = answer(s, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+	if (outcome == ANSWERED && s->read != NONE)
+		s->racy++;
+	return outcome;
 }
 
 /* In two steps, as LinuxListener.send_fd and for its reason (A14). */
@@ -456,10 +468,10 @@ static enum outcome give(struct server *s, int flags)
 		number = ioctl(s->from, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
 	while (number < 0 && errno == EINTR);
 	if (number >= 0)
-		return answer(s, number, 0);
+		return answer(s, number, 0, 0);
 	if (errno == ENOENT || errno == ESRCH || errno == EINPROGRESS)
 		return GONE_AWAY;
-	return answer(s, 0, -errno); /* EMFILE (A7) */
+	return answer(s, 0, -errno, 0); /* EMFILE (A7) */
 }
 
 /* Whether nothing is called that: on a plain mount, and not where another one begins. */
@@ -546,6 +558,8 @@ static enum outcome settle(struct server *s, struct source *from)
 		if (match) {
 			if (rule->verdict < 0)
 				return fail(s, -rule->verdict);
+			if (rule->verdict == VERDICT_CONTINUE)
+				return go_on(s);
 			return rule->verdict == VERDICT_PERFORM ? perform(s, from, rule) : ASK;
 		}
 	}
@@ -688,7 +702,7 @@ static PyObject *server_counts(PyObject *self, PyObject *unused)
 		if (!count || PyList_SetItem(buckets, i, count))
 			Py_CLEAR(buckets);
 	}
-	return buckets ? Py_BuildValue("KN", s->gone, buckets) : NULL;
+	return buckets ? Py_BuildValue("KKN", s->gone, s->racy, buckets) : NULL;
 }
 
 static PyObject *server_close(PyObject *self, PyObject *unused)
@@ -773,7 +787,7 @@ static PyMethodDef methods[] = {
 	{ "since", server_since, METH_NOARGS, "Since when it is busy, in nanoseconds, or 0." },
 	{ "doze", server_doze, METH_O, "Whether the next notification is to ring." },
 	{ "retire", server_retire, METH_NOARGS, "Answer nothing more." },
-	{ "counts", server_counts, METH_NOARGS, "Targets that were gone; answers by bit length." },
+	{ "counts", server_counts, METH_NOARGS, "Targets that were gone; racy continues; answers by bit length." },
 	{ "close", server_close, METH_NOARGS, "Free what is kept." },
 	{ NULL, NULL, 0, NULL },
 };

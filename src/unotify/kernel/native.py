@@ -119,10 +119,10 @@ class NativeServer:
         fd, notification = self._server.received()
         return fd, bytearray(notification)
 
-    def counts(self) -> tuple[int, list[int]]:
-        """How many targets were gone, and answers by the bit length of their microseconds."""
-        gone, buckets = self._server.counts()
-        return gone, buckets
+    def counts(self) -> tuple[int, int, list[int]]:
+        """Targets that were gone; racy continues; answers by bit length of their microseconds."""
+        gone, racy, buckets = self._server.counts()
+        return gone, racy, buckets
 
 
 def unprivileged() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from errno import ENOSYS
 from functools import lru_cache, partial
@@ -20,7 +21,7 @@ from unotify.policy.conditions import (
 )
 from unotify.policy.model import TRUE, Policy, Rule, Verb, Verdict
 
-__all__ = ["Case", "Decision", "cases", "decide"]
+__all__ = ["Case", "Decision", "accepted", "cases", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,17 @@ def decide(policy: Policy, call: Call, facts: Facts) -> Decision:
         if case.looks:
             passed.append(case.rule)
         if holds(case.condition, arch, exchange.args, facts):
-            return Decision(case.rule, case.verdict, _accepted(passed, case.rule))
-    return Decision(None, policy.default, _accepted(passed))
+            return Decision(case.rule, case.verdict, accepted(passed, case.rule))
+    return Decision(None, policy.default, accepted(passed))
 
 
-def _accepted(passed: list[Rule], last: Rule | None = None) -> str | None:
+def accepted(passed: Sequence[Rule], last: Rule | None = None) -> str | None:
+    """Why a call may go on after the rules *passed* have looked at memory; ``None``: it may not.
+
+    Args:
+        passed: All that have, with the one that decides.
+        last: The one that decides, or ``None``: the default does.
+    """
     if last is not None and last.racy:
         return last.because
     if passed and all(rule.racy for rule in passed):

@@ -1,9 +1,10 @@
 """What a policy decides of which calls in such plain words that it takes no Python.
 
 A rule becomes a `Shortcut`, or one for each alternative of its condition, if that is a
-conjunction of tests of registers and of paths as given, and if its verdict is an errno or a
-plain ``perform`` of an open. Any other rule becomes one that says "not decided here", for all
-calls that it may be about: so the order of the rules stays what it is.
+conjunction of tests of registers and of paths as given, and if its verdict is an errno, a plain
+``perform`` of an open, or, where that is accepted, that the call goes on. Any other rule becomes
+one that says "not decided here", for all calls that it may be about: so the order of the rules
+stays what it is. The policy's default is the last of them.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from unotify.policy.conditions import (
     PathTest,
     RegisterTest,
 )
-from unotify.policy.deciding import cases
-from unotify.policy.model import Policy, Verb, Verdict
+from unotify.policy.deciding import accepted, cases
+from unotify.policy.model import TRUE, Policy, Rule, Verb, Verdict
 from unotify.policy.where.looks import components
 
 __all__ = ["shortcuts"]
 
 ASK: Final = 0
 PERFORM: Final = 1
+CONTINUE: Final = 2
 
 _OPENS: Final = ("open", "openat")
 
@@ -57,13 +59,23 @@ def shortcuts(policy: Policy, arch: Arch, handled: frozenset[str]) -> tuple[Shor
 
 
 def _of_call(policy: Policy, arch: Arch, name: str, nr: int) -> list[Shortcut]:
-    made = [
-        _of_case(term, case.verdict, arch, name, nr)
-        for case in cases(policy, arch, name)
-        for term in _alternatives(case.condition)
-    ]
+    made: list[Shortcut] = []
+    passed: list[Rule] = []
+    found = cases(policy, arch, name)
+    for case in found:
+        if case.looks:
+            passed.append(case.rule)
+        verdict = _verdict(case.verdict, name, goes_on=_goes_on(passed, case.rule))
+        made += [_of_case(term, verdict, arch, name, nr) for term in _alternatives(case.condition)]
+    last = _verdict(policy.default, name, goes_on=_goes_on(passed))
+    if last != ASK and found[-1].condition != TRUE:
+        made.append(_of_case(TRUE, last, arch, name, nr))
     # Without one that decides, all of it is somebody else's anyway.
     return made if any(shortcut.verdict != ASK for shortcut in made) else []
+
+
+def _goes_on(passed: list[Rule], last: Rule | None = None) -> bool:
+    return not passed or accepted(passed, last) is not None
 
 
 def _alternatives(condition: Condition) -> list[Condition]:
@@ -72,7 +84,7 @@ def _alternatives(condition: Condition) -> list[Condition]:
     return [condition]
 
 
-def _of_case(condition: Condition, said: Verdict, arch: Arch, name: str, nr: int) -> Shortcut:
+def _of_case(condition: Condition, said: int, arch: Arch, name: str, nr: int) -> Shortcut:
     predicates: list[RegisterPredicate] = []
     tests: list[tuple[PathTest, bool]] = []
     plain = _split(condition, arch, predicates, tests)
@@ -84,10 +96,12 @@ def _of_case(condition: Condition, said: Verdict, arch: Arch, name: str, nr: int
         ).encode()
     names = [arg.name for arg in spec(name, arch).args]
     arguments = {test.argument for test, _ in tests}
-    verdict = _verdict(said, name) if plain and len(arguments) < 2 else ASK
+    verdict = said if plain and len(arguments) < 2 else ASK
     path = arguments.pop() if len(arguments) == 1 else "path"
-    if verdict == ASK or path not in names:
+    if verdict == ASK or (path not in names and (arguments or verdict == PERFORM)):
         return Shortcut(nr, ASK, program)
+    if path not in names:
+        return Shortcut(nr, verdict, program)
     return Shortcut(
         nr,
         verdict,
@@ -147,8 +161,10 @@ def _is_path(text: str) -> bool:
     return b"\0" not in raw and raw.decode("utf-8", "surrogateescape") == text
 
 
-def _verdict(verdict: Verdict, name: str) -> int:
+def _verdict(verdict: Verdict, name: str, *, goes_on: bool) -> int:
     match verdict.verb:
+        case Verb.ALLOW | Verb.CONTINUE if goes_on:
+            return CONTINUE
         case Verb.FAIL | Verb.DENY:
             number = verdict.fails_with(name)
             return ASK if number is None else -number

@@ -74,9 +74,10 @@ class Counters:
         """The same counts, for somebody else to change."""
         return replace(self, buckets=[*self.buckets])
 
-    def add(self, gone: int, buckets: Sequence[int]) -> None:
-        """Count more targets that were gone, and more answers."""
+    def add(self, gone: int, racy: int, buckets: Sequence[int]) -> None:
+        """Count more targets that were gone, more racy continues, and more answers."""
         self.gone += gone
+        self.racy += racy
         self.buckets = [ours + its for ours, its in zip(self.buckets, buckets, strict=True)]
 
     def freeze(
@@ -91,10 +92,9 @@ class Counters:
         """The record that users get: these counts and those of *others*."""
         total = self.copy()
         for other in others:
-            total.add(other.gone, other.buckets)
+            total.add(other.gone, other.racy, other.buckets)
             total.faults += other.faults
             total.expired += other.expired
-            total.racy += other.racy
         answered, buckets = sum(total.buckets), total.buckets
         return Statistics(
             received=answered + total.gone + in_flight,

@@ -49,8 +49,8 @@ class FakeServer:
     def retire(self) -> None:
         self.retired = True
 
-    def counts(self) -> tuple[int, list[int]]:
-        return 1, [2] + [0] * 63
+    def counts(self) -> tuple[int, int, list[int]]:
+        return 1, 3, [2] + [0] * 63
 
     def close(self) -> None:
         assert not self.closed

@@ -9,7 +9,7 @@ from unotify.bpf import Program, SeccompData, simulate
 from unotify.bpf.instructions import decode
 from unotify.kernel.interface import Shortcut
 from unotify.policy.loader import load
-from unotify.supervisor.shortcuts import ASK, PERFORM, shortcuts
+from unotify.supervisor.shortcuts import ASK, CONTINUE, PERFORM, shortcuts
 
 X86 = Arch.X86_64
 OPENAT = 257
@@ -83,6 +83,28 @@ def test_verdicts_that_are_not_for_here() -> None:
         assert [each.verdict for each in found] == [ASK, PERFORM], do
     assert of(rule("mkdir", '"perform"')) == ()
     assert [each.verdict for each in of(rule("unlink", '"deny"', 'path == "/x"'))] == [-13]
+
+
+def test_what_may_go_on() -> None:
+    """A call goes on if nobody has looked at memory, or if somebody has accepted that."""
+    racy = 'racy = true\nbecause = "it is a test"\n'
+    looks = rule("openat", '"deny"', 'path == "/x"')
+    goes = rule("openat", '"continue"', 'path == "/y"')
+    assert [each.verdict for each in of(looks + goes)] == [-13, ASK]
+    assert [each.verdict for each in of(looks + goes + racy)] == [-13, CONTINUE]
+    assert [each.verdict for each in of(looks + racy + goes)] == [-13, ASK]
+    assert [each.verdict for each in of(looks + racy + goes + racy)] == [-13, CONTINUE, CONTINUE]
+    first = rule("openat", '"allow"', "flags == 0")
+    assert [each.verdict for each in of(first + looks)] == [CONTINUE, -13]
+
+
+def test_the_default_is_the_last_of_all() -> None:
+    """What no rule is about gets the default, if that is plain."""
+    rules = rule("openat", '"perform"', 'under(path, "/x")')
+    for default, verdict in (('"deny"', -13), ('{ fail = "EIO" }', -5), ('"kill-process"', ASK)):
+        policy = load(f"version = 1\ndefault = {default}\n" + rules)
+        found = shortcuts(policy, X86, frozenset())
+        assert [each.verdict for each in found] == [PERFORM] + [verdict] * (verdict != ASK)
 
 
 def test_two_paths_are_too_many() -> None:

@@ -38,7 +38,8 @@ class Shortcut:
 
     Attributes:
         nr: The call's number.
-        verdict: 0 for "not decided here", 1 for "perform this open", or a negative errno.
+        verdict: 0 for "not decided here", 1 for "perform this open", 2 for "go on", which counts
+            as racy if the path was read, or a negative errno.
         program: A filter that allows if the rule is about these registers; empty for any.
         tests: Of the path: whether it has to lie below one of the texts or be one; whether
             that is to be false; the texts.
@@ -84,8 +85,8 @@ class Server(Protocol):
     def retire(self) -> None:
         """Answer nothing more: listeners or rules have changed."""
 
-    def counts(self) -> tuple[int, list[int]]:
-        """Targets that were gone, and answers by the bit length of their microseconds."""
+    def counts(self) -> tuple[int, int, list[int]]:
+        """Targets that were gone; racy continues; answers by bit length of their microseconds."""
 
     def close(self) -> None:
         """Free what it keeps; it serves no more."""
