@@ -8,13 +8,15 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conftest import NOBODY
 from tests.containers.container_support import SHIFT, Agent, Apart, Place, as_text, program
 from tests.kernel.cli_support import cli
 from tests.kernel.profiles import CONTAINERS, profile
-from tests.kernel.spawn_support import until
+from tests.kernel.spawn_support import PATIENCE, until
 
 POLICY = """
 version = 1
@@ -44,6 +46,7 @@ log = true
 calls = ["keyctl"]
 do = { fail = "EKEYREVOKED" }
 """
+IMAGE = "localhost/busybox"
 SCRIPT = """exec 2>&1
 mkdir /tmp /tmp/a /tmp/elsewhere; ls /tmp
 mknod /tmp/null c 1 3
@@ -83,10 +86,18 @@ def made(place: Place, agent: Agent, *options: str) -> Path:
 class Podman:
     """Podman with all its state in one place, and an image of busybox."""
 
-    def __init__(self, place: Place) -> None:
-        self._apart = Apart(place)
+    def __init__(self, place: Place, *, user: bool = False) -> None:
         home = place.fresh("podman")
         home.mkdir()
+        self._options: dict[str, Any] = {"stdin": subprocess.DEVNULL}
+        if user:
+            os.chown(home, NOBODY, NOBODY)
+            (home / "run").mkdir()
+            os.chown(home / "run", NOBODY, NOBODY)
+            places = dict.fromkeys(("HOME", "TMPDIR", "XDG_RUNTIME_DIR"), str(home))
+            self._options["env"] = {"PATH": os.environ["PATH"], **places}
+            self._options["cwd"] = home
+        self._apart: Apart | Ordinary = Ordinary() if user else Apart(place)
         self._command = [
             program("podman"),
             *("--root", str(home / "root"), "--runroot", str(home / "run")),
@@ -98,7 +109,7 @@ class Podman:
         image = place.fresh("image.tar")
         with tarfile.open(image, "w") as archive:
             archive.add(bundle.rootfs, ".")
-        done = self._apart.does(*self._command, "import", str(image), "busybox")
+        done = self._apart.does(*self._command, "import", str(image), IMAGE, **self._options)
         assert done.returncode == 0, as_text(done)
 
     def runs(self, seccomp: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -108,7 +119,28 @@ class Podman:
         return self._apart.does(
             *(*self._command, "run", "--rm", "--network", "none", "--pids-limit", "0", *limits),
             *("--security-opt", f"seccomp={seccomp}", *options),
-            *("busybox", "sh", "-c", SCRIPT),
+            *(IMAGE, "sh", "-c", SCRIPT),
+            **self._options,
+        )
+
+    def ends(self) -> None:
+        """End the process that keeps an ordinary user's namespace."""
+        self._apart.does(*self._command, "system", "migrate", **self._options)
+
+
+class Ordinary:
+    """Runs commands as an ordinary user."""
+
+    def does(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run *command*, to its end."""
+        user = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        return subprocess.run(
+            [program("setpriv"), *user, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=3 * PATIENCE,
+            **options,
         )
 
 
@@ -136,6 +168,18 @@ def test_podman(podman: Podman, agent: Agent, place: Place) -> None:
     assert done.stdout == ANSWERS, as_text(done) + agent.said
     mapped = [f"--{kind}map=0:{SHIFT}:65536" for kind in ("uid", "gid")]
     done = podman.runs(seccomp, *mapped)
+    assert done.stdout == ANSWERS + REFUSED, as_text(done) + agent.said
+
+
+def test_podman_of_an_ordinary_user(shared: Place, place: Place) -> None:
+    """Without any right a user's podman runs containers that root's agent answers for."""
+    agent = shared.agent(shared.policies(engines=POLICY), f"--allow-uid={NOBODY}")
+    os.chown(agent.socket, NOBODY, NOBODY)
+    podman = Podman(place, user=True)
+    try:
+        done = podman.runs(made(place, agent, "--format", "podman"))
+    finally:
+        podman.ends()
     assert done.stdout == ANSWERS + REFUSED, as_text(done) + agent.said
 
 
