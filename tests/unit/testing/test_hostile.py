@@ -33,7 +33,7 @@ do = "deny"
 CLOSED = START + NO_RINGS + NO_OTHER_OPENS
 
 
-def found(text: str, *, suppose: Sequence[str] = (), depth: int = 5) -> dict[str, Story]:
+def found(text: str, *, suppose: Sequence[str] = (), depth: int = 4) -> dict[str, Story]:
     """The stories that there are of a policy, by the kind of hole."""
     explored = explore_policy(load(text), suppose=suppose, depth=depth)
     assert explored.covered.goals
@@ -437,7 +437,7 @@ def test_a_rule_that_is_never_reached() -> None:
 
 def played(text: str) -> PolicyExploration:
     """A policy explored."""
-    return explore_policy(load(text))
+    return explore_policy(load(text), depth=3)
 
 
 def test_the_same_every_time() -> None:
