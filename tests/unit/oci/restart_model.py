@@ -73,8 +73,8 @@ class Restart(Life):
         rules: The protocol.
         most_tries: How many agents may begin to serve a call.
         trouble: ``signal`` and ``kill`` for targets; ``agent``: one is killed; ``take-over``: one
-            is asked by another; ``stop``: one is told to end; ``patience``: one waits no longer
-            for another; ``settle``: one cannot start.
+            is asked by another; ``stop``: one that has a store is told to end;
+            ``patience``: one waits no longer for another; ``settle``: one cannot start.
     """
 
     store: bool = True
@@ -156,7 +156,7 @@ class Restart(Life):
             add("comes to the keeper", self._connect)
         elif agent.script == "idle" and self._has_mail(world, agent, ASKED):
             add("is asked for all that it has", self._asked)
-        elif agent.script == "idle" and notes.left("stop"):
+        elif agent.script == "idle" and self.store and notes.left("stop"):
             add("is told to end", self._stop)
         elif agent.script == "left":
             add("ends", self._end)
