@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from unotify.testing.hostile.reporting import Covered, PolicyExploration, Story
     from unotify.testing.kernel import SimulatedKernel
     from unotify.testing.listener import Sent, SimulatedListener
+    from unotify.testing.performing import Contact, Outcome
     from unotify.testing.supervised import Supervised
     from unotify.testing.target import Answer, FakeTarget
-    from unotify.testing.thread import Outcome
     from unotify.testing.timing import SimulatedTime, simulated_time
 
 __all__ = [
     "VERSIONS",
     "Answer",
+    "Contact",
     "Covered",
     "Exploration",
     "FakeTarget",
@@ -56,10 +57,11 @@ __all__ = [
 _HOMES = {
     "VERSIONS": "facility.traits",
     "Answer": "target",
+    "Contact": "performing",
     "Covered": "hostile.reporting",
     "Exploration": "exploring",
     "FakeTarget": "target",
-    "Outcome": "thread",
+    "Outcome": "performing",
     "PolicyExploration": "hostile.reporting",
     "Sent": "listener",
     "SimulatedKernel": "kernel",

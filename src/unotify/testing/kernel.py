@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import IO, Any
 
 from unotify.abi.arch import Arch
@@ -17,19 +18,22 @@ from unotify.abi.seccomp import FilterFlag
 from unotify.abi.types import Tid
 from unotify.bpf import Program
 from unotify.bpf.instructions import decode
+from unotify.calls.acts import act_of, performable
 from unotify.errors import AlreadySupervised, KernelError, TargetGone
 from unotify.kernel.interface import Enforcement, Listener, Spawned
-from unotify.testing.facility import descriptors, installing, stepping, tasks
+from unotify.testing.facility import descriptors, installing, stepping, tasks, tree
 from unotify.testing.facility.state import Task
 from unotify.testing.facility.traits import LATEST, VERSIONS, Trait, features_of
+from unotify.testing.going_on import run_performable
 from unotify.testing.journaled import SimulatedJournaledListener, SimulatedMemory, journaled, revive
 from unotify.testing.lending import Lending
 from unotify.testing.listener import SimulatedListener, SimulatedPoller
+from unotify.testing.performing import Contact, Outcome, performed
 from unotify.testing.processes import Running, SimulatedProcess
 from unotify.testing.target import FakeTarget
-from unotify.testing.thread import Outcome, SimulatedThread
+from unotify.testing.thread import SimulatedThread
 
-__all__ = ["Outcome", "SimulatedKernel"]
+__all__ = ["Contact", "Outcome", "SimulatedKernel"]
 
 _MISSING: Mapping[FilterFlag, Feature] = {
     FilterFlag.TSYNC: Feature.TSYNC,
@@ -58,7 +62,9 @@ class SimulatedKernel(Lending):
         changed: The lock and the bell.
         programs: What can be spawned by name: a generator function of a `FakeTarget` and words.
         files: Content by path, for targets and for what is performed.
-        acts: What performing does, by the name of the act, where `SimulatedThread` knows nothing.
+        umask: Of all targets.
+        contacts: What targets did on sockets, in order: see `Contact`.
+        acts: What performing does, by the name of the act, in the place of what is known here.
         links: What paths resolve to, where that is not the path itself.
         cgroup: The control group of all targets.
         clock: Simulated seconds since the beginning.
@@ -92,6 +98,12 @@ class SimulatedKernel(Lending):
     ) -> None:
         super().__init__(VERSIONS[version] if traits is None else traits, seed)
         self.world.disk.update({"/bin/true": b"", "/etc/hostname": b"simulated\n"})
+        tree.put_file(self.world, "/tmp", None).mode = 0o41777
+        self.umask = 0o022
+        self.contacts: list[Contact] = []
+        for name in performable():
+            if act_of(name) in performed():
+                self.world.natives[name] = partial(run_performable, self)
         self.programs: dict[str, Callable[..., Any]] = {}
         self.acts: dict[str, Callable[..., Outcome]] = {}
         self.links: dict[str, str] = {}
@@ -112,8 +124,8 @@ class SimulatedKernel(Lending):
         return (self.world.arch, Arch.I386) if self.arch is Arch.X86_64 else (self.arch,)
 
     @property
-    def files(self) -> dict[str, bytes]:
-        """Content by path."""
+    def files(self) -> MutableMapping[str, bytes]:
+        """Content by path; a directory ends in a slash, and is listed while it is empty."""
         return self.world.disk
 
     def stalled(self) -> int:

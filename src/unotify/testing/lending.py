@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -28,6 +29,7 @@ class _Given(NamedTuple):
 
     identity: tuple[int, int]
     name: str
+    inode: int = -1
 
 
 class Lending(Moving):
@@ -38,10 +40,19 @@ class Lending(Moving):
         self._given: dict[int, _Given] = {}
         self._next = _APART
 
-    def name(self, fd: int, name: str) -> None:
+    def name(self, fd: int, name: str, inode: int = -1) -> None:
         """Say what a real descriptor stands for here."""
         status = os.fstat(fd)
-        self._given[fd] = _Given((status.st_dev, status.st_ino), name)
+        self._given[fd] = _Given((status.st_dev, status.st_ino), name, inode)
+
+    def real(self, name: str, content: bytes, inode: int = -1) -> int:
+        """A real descriptor with a copy of *content*, which stands for a file here."""
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.seek(0)
+            fd = os.dup(file.fileno())
+        self.name(fd, name, inode)
+        return fd
 
     def adopt(self, fd: int) -> File:
         """The file that a real descriptor stands for, which nothing refers to yet.
@@ -54,11 +65,12 @@ class Lending(Moving):
         except (OSError, OverflowError):
             raise KernelError(errno.EBADF, "ioctl(SECCOMP_IOCTL_NOTIF_ADDFD)") from None
         known = self._given.get(fd)
-        name = f"descriptor {fd}"
+        name, inode = f"descriptor {fd}", -1
         if known is not None and known.identity == (status.st_dev, status.st_ino):
-            name = known.name
+            name, inode = known.name, known.inode
         file = descriptors.new_file(self.world, "file", name)
         try:
+            file.inode = inode
             file.content = os.pread(fd, 1 << 20, 0)
         except OSError:
             file.kind = "other"  # it has no content that stays where it is: a socket, a pipe

@@ -128,7 +128,8 @@ class FakeTarget:
             file = descriptors.file_at(self._kernel.world, self.task, fd)
         if file is None:
             raise Conflict(f"target {self.tid} has no descriptor {fd}")
-        return file.content
+        inode = self._kernel.world.inodes.get(file.inode)
+        return file.content if inode is None else inode.data
 
     # -- calls -----------------------------------------------------------------
 

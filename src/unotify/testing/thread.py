@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import errno
-import os
 import posixpath
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from unotify.abi.types import Address, Tid
 from unotify.calls.acts import Act
 from unotify.calls.lookups import AT_FDCWD, Spot
-from unotify.errors import BadAddress, KernelError, NotExpressible, PathTooLong, Refused, TargetGone
+from unotify.errors import BadAddress, KernelError, PathTooLong, Refused, TargetGone
 from unotify.testing.facility import descriptors, memory, signals
 from unotify.testing.facility.state import Task
 from unotify.testing.facility.traits import Trait
+from unotify.testing.performing import Outcome, located, perform
 from unotify.testing.surroundings import SimulatedSurroundings
 
 if TYPE_CHECKING:
@@ -24,28 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "SimulatedPin", "SimulatedThread"]
 
-_O_CREAT, _O_EXCL, _O_TRUNC, _O_PATH = 0o100, 0o200, 0o1000, 0o10000000
 _KINDS: Final = frozenset({"file", "directory", "socket", "pipe", "char", "block"})
-_REMOVE_DIRECTORY: Final = 0x200
-
-
-class Outcome(NamedTuple):
-    """What came of an act.
-
-    Attributes:
-        value: The result, or a negative errno.
-        fd: A new real descriptor, which is the caller's; -1 for none.
-        outs: What was written, by argument.
-    """
-
-    value: int
-    fd: int = -1
-    outs: Mapping[str, bytes] = {}
 
 
 @dataclass
 class SimulatedPin:
-    """What a path names: there are no links here, so its text says it all."""
+    """What a path names, links followed."""
 
     text: str
 
@@ -56,9 +39,7 @@ class SimulatedPin:
 class SimulatedThread:
     """A target thread; see `unotify.kernel.interface.Thread`.
 
-    What can be performed: ``openat``, ``mkdirat``, ``unlinkat`` and ``faccessat2`` on the files of
-    `SimulatedKernel.files`, and what `SimulatedKernel.acts` has. A directory is a path that ends
-    in a slash.
+    What can be performed is in `unotify.testing.performing`, and in `SimulatedKernel.acts`.
     """
 
     def __init__(
@@ -158,7 +139,9 @@ class SimulatedThread:
         task = self.task()
         capabilities = (1 << 41) - 1 if task.privileged and not task.uid else 0
         ids = (task.uid, task.gid)
-        return Rights(*ids, *ids, (), capabilities, capabilities, ids, ids, 0o022, True, 1)
+        return Rights(
+            *ids, *ids, (), capabilities, capabilities, ids, ids, self.kernel.umask, True, 1
+        )
 
     def argv(self) -> tuple[bytes, ...]:
         """The path of its program alone."""
@@ -213,7 +196,7 @@ class SimulatedThread:
         file = descriptors.file_at(world, owner, fd)
         if file is None:
             raise KernelError(errno.EBADF, "pidfd_getfd(2)")
-        return self._real(file.name, file.content)
+        return self.kernel.real(file.name, file.content, file.inode)
 
     # -- acting ----------------------------------------------------------------
 
@@ -229,14 +212,17 @@ class SimulatedThread:
         return SimulatedPin(self._path(spot))
 
     def _path(self, spot: Spot) -> str:
+        """As far as there is something by that path, without links; the rest as it stands."""
+        world, task, links = self.kernel.world, self.task(), self.kernel.links
         path = spot.path.decode("utf-8", "surrogateescape")
-        if not path and not spot.empty:
-            raise Refused(errno=errno.ENOENT)
+        try:
+            return located(world, task, spot, links).path
+        except Refused as refused:
+            if (not path and not spot.empty) or refused.errno in (errno.EBADF, errno.ELOOP):
+                raise
         start = "/" if spot.dirfd == AT_FDCWD else self.fd_path(spot.dirfd)
-        if not start and not path.startswith("/"):
-            raise Refused(errno=errno.EBADF)
         found = posixpath.normpath(posixpath.join(start, path))
-        return self.kernel.links.get(found, found)
+        return links.get(found, found)
 
     def act(self, act: Act, pins: Mapping[str, Any]) -> Outcome:
         """Do *act* on the files of the simulated kernel.
@@ -248,74 +234,10 @@ class SimulatedThread:
         special = self.kernel.acts.get(act.name)
         if special is not None:
             return special(self, act, pins)
-        known = _ACTS.get(act.name)
-        if known is None:
-            raise NotExpressible(
-                f"the simulated kernel cannot perform {act.name}",
-                hint="say what it does: kernel.acts[name] = lambda thread, act, pins: Outcome(0)",
-            )
-        paths = [
-            pins[name].text if name in pins else self._path(spot)
-            for name, spot in act.spots.items()
-        ]
         with self.kernel.changed:
-            return known(self, act, *paths)
-
-    def _real(self, name: str, content: bytes) -> int:
-        with tempfile.TemporaryFile() as file:
-            file.write(content)
-            file.seek(0)
-            fd = os.dup(file.fileno())
-        self.kernel.name(fd, name)
-        return fd
-
-    def _open(self, act: Act, path: str) -> Outcome:
-        flags, files = int(act.values.get("flags") or 0), self.kernel.files
-        if path not in files:
-            if path + "/" in files:
-                return Outcome(0, self._real(path + "/", b""))
-            if not flags & _O_CREAT:
-                return Outcome(-errno.ENOENT)
-            files[path] = b""
-        elif flags & _O_CREAT and flags & _O_EXCL:
-            return Outcome(-errno.EEXIST)
-        if flags & _O_TRUNC:
-            files[path] = b""
-        return Outcome(0, self._real(path, files[path]))
-
-    def _make_directory(self, act: Act, path: str) -> Outcome:
-        files = self.kernel.files
-        if path in files or path + "/" in files:
-            return Outcome(-errno.EEXIST)
-        files[path + "/"] = b""
-        return Outcome(0)
-
-    def _unlink(self, act: Act, path: str) -> Outcome:
-        files = self.kernel.files
-        directory = int(act.values.get("flags") or 0) & _REMOVE_DIRECTORY
-        name = path + "/" if directory else path
-        if name not in files:
-            other = path in files or path + "/" in files
-            return Outcome(
-                -errno.ENOENT if not other else -errno.ENOTDIR if directory else -errno.EISDIR
-            )
-        if directory and any(one.startswith(name) and one != name for one in files):
-            return Outcome(-errno.ENOTEMPTY)
-        del files[name]
-        return Outcome(0)
-
-    def _access(self, act: Act, path: str) -> Outcome:
-        files = self.kernel.files
-        return Outcome(0 if path in files or path + "/" in files else -errno.ENOENT)
+            names = {name: pin.text for name, pin in pins.items()}
+            return perform(self.kernel, self.task(), act, names)
 
     def close(self) -> None:
         """Free it."""
         self.closed = True
-
-
-_ACTS: Final[Mapping[str, Callable[..., Outcome]]] = {
-    "openat": SimulatedThread._open,
-    "mkdirat": SimulatedThread._make_directory,
-    "unlinkat": SimulatedThread._unlink,
-    "faccessat2": SimulatedThread._access,
-}

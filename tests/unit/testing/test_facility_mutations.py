@@ -22,7 +22,7 @@ import pytest
 from tests.scenarios import installs, life, looks, signals_and_descriptors, supervisors
 from tests.scenarios.language import SCENARIOS
 from tests.scenarios.simulated import SimulatedStage
-from tests.unit.testing import test_facility
+from tests.unit.testing import test_facility, test_files
 from unotify.testing.facility.rules import RULES, without
 
 MODULES = (installs, life, looks, signals_and_descriptors, supervisors)
@@ -55,7 +55,11 @@ def checks() -> Iterator[tuple[str, Callable[[], None]]]:
     """All that could fail: scenarios, and tests with each set of their parameters."""
     for name, scenario in SCENARIOS.items():
         yield name, lambda play=scenario.play: play(SimulatedStage())  # type: ignore[misc]
-    for name, test in inspect.getmembers(test_facility, inspect.isfunction):
+    tests = [
+        *inspect.getmembers(test_facility, inspect.isfunction),
+        *inspect.getmembers(test_files, inspect.isfunction),
+    ]
+    for name, test in tests:
         if not name.startswith("test_"):
             continue
         axes: list[list[dict[str, Any]]] = []

@@ -15,11 +15,13 @@ from unotify.abi import tables
 from unotify.abi.seccomp import Mode, Operation
 from unotify.bpf.instructions import Instruction, decode
 from unotify.testing.facility.descriptors import close, copy, file_at, install, new_file
+from unotify.testing.facility.filing import LARGEST, truncate
 from unotify.testing.facility.installing import add_filter, operation, prctl_filter
 from unotify.testing.facility.memory import read_text, vm_read, vm_write
 from unotify.testing.facility.rules import effect
 from unotify.testing.facility.state import CallData, Task, World
 from unotify.testing.facility.tasks import become, die, end_process, fork, number_for
+from unotify.testing.facility.tree import child
 
 __all__ = ["run", "sleeps_until"]
 
@@ -28,7 +30,6 @@ _O_CLOEXEC: Final = 0o2000000
 _CLONE_FILES: Final = 0x400
 _LOW: Final = 0xFFFFFFFF
 _SYS_SOCKET: Final = 1
-_LARGEST: Final = 1 << 20
 _PR_GET_SECCOMP, _PR_SET_SECCOMP = 21, 22
 _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
 
@@ -60,6 +61,7 @@ def open_as_it_is_now(world: World, task: Task, address: int, flags: int) -> int
         return -errno.ENOENT
     file = new_file(world, "path" if flags & _O_PATH else "file", name)
     file.content = world.disk[name]
+    file.inode = inode_of(world, name)
     return install(world, task, file.key, cloexec=bool(flags & _O_CLOEXEC))
 
 
@@ -69,10 +71,40 @@ def read_on(world: World, task: Task, call: CallData) -> int:
     file = file_at(world, task, call.args[0])
     if file is None or file.kind == "path":
         return -errno.EBADF
-    data = file.content[file.offset : file.offset + call.args[2]]
+    content = world.inodes[file.inode].data if file.inode >= 0 else file.content
+    data = content[file.offset : file.offset + call.args[2]]
     if data and vm_write(world.memory_of(task), call.args[1], data) < 0:
         return -errno.EFAULT
     file.offset += len(data)
+    return len(data)
+
+
+def inode_of(world: World, path: str) -> int:
+    """The inode of a file that is there."""
+    here = world.inodes[world.root]
+    for name in path.strip("/").split("/"):
+        found = child(world, here, name)
+        assert found is not None
+        here = found
+    return here.key
+
+
+def write_on(world: World, task: Task, call: CallData) -> int:
+    """write(2) to a file of the tree."""
+    file = file_at(world, task, call.args[0])
+    if file is None or file.kind == "path":
+        return -errno.EBADF
+    data = vm_read(world.memory_of(task), call.args[1], call.args[2])
+    if call.args[2] and not data:
+        return -errno.EFAULT
+    if file.inode < 0:
+        return -errno.EINVAL
+    inode = world.inodes[file.inode]
+    end = file.offset + len(data)
+    if end > LARGEST:
+        return -errno.EFBIG
+    inode.data = inode.data[: file.offset].ljust(file.offset, b"\0") + data + inode.data[end:]
+    file.offset = end
     return len(data)
 
 
@@ -113,10 +145,7 @@ def _truncate_in_halves(world: World, task: Task, call: CallData) -> int:
     size = joined(*call.args[1:3])
     if file is None or file.kind != "file":
         return -errno.EBADF
-    if size > _LARGEST:
-        return -errno.EFBIG
-    file.content = file.content[:size].ljust(size, b"\0")
-    return 0
+    return truncate(world.inodes[file.inode], size) if file.inode >= 0 else -errno.EINVAL
 
 
 @effect("B6", "B3", otherwise=0)
@@ -211,6 +240,7 @@ _NATIVES: Final = MappingProxyType[str, Callable[[World, Task, CallData], int | 
         "close": lambda world, task, call: close(world, task, call.args[0]),
         "dup": lambda world, task, call: copy(world, task, call.args[0]),
         "read": read_on,
+        "write": write_on,
         "openat": _open_at,
         "open": lambda world, task, call: open_as_it_is_now(
             world, task, call.args[0], call.args[1]

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from unotify.abi.arch import Arch
 from unotify.bpf import Program
+from unotify.testing.facility.disk import Disk
 from unotify.testing.facility.traits import LATEST, VERSIONS, Trait
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "File",
     "Filter",
     "Gift",
+    "Inode",
     "Memory",
     "Note",
     "NoteState",
@@ -162,6 +164,7 @@ class File:
         peer: Of a socket, the other end.
         queue: Of a socket, files that were sent and not received.
         memory: Of ``/proc/TID/mem``, the address space.
+        inode: Of a file in the tree; else -1, and *content* is what it has.
         held: How many running calls or people outside hold it open.
         content: What is in it.
     """
@@ -171,6 +174,7 @@ class File:
     name: str = ""
     filter: int = 0
     memory: int = 0
+    inode: int = -1
     offset: int = 0
     peer: int = 0
     queue: tuple[int, ...] = ()
@@ -273,6 +277,26 @@ class UserSpace:
     owner: int
 
 
+@dataclass(slots=True)
+class Inode:
+    """One file, directory, link or device.
+
+    Attributes:
+        mode: Kind and permissions, as in ``st_mode``.
+        data: What is in it, or where a link leads to.
+        entries: Of a directory: names and inodes, in order.
+        device: Of a device, ``st_rdev``.
+    """
+
+    key: int
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    data: bytes = b""
+    entries: tuple[tuple[str, int], ...] = ()
+    device: int = 0
+
+
 _RECORDS: Final = {
     "tasks": Task,
     "processes": Process,
@@ -284,6 +308,7 @@ _RECORDS: Final = {
     "gifts": Gift,
     "spaces": Space,
     "user_spaces": UserSpace,
+    "inodes": Inode,
 }
 _READ: Final[dict[str, Callable[[Any], Any]]] = {
     name: attrgetter(*(field.name for field in fields(cls))) for name, cls in _RECORDS.items()
@@ -300,7 +325,7 @@ class World:
 
     Attributes:
         audit: What the kernel has logged: ``(thread id, number, action)``.
-        disk: Files by path.
+        root: The inode that paths begin at.
         natives: What calls do, by name, where the model is asked for more than it has.
         extra: Whatever an exploration wants to remember; any hashable value.
     """
@@ -328,9 +353,10 @@ class World:
         self.gifts: dict[int, Gift] = {}
         self.spaces: dict[int, Space] = {}
         self.user_spaces: dict[int, UserSpace] = {}
+        self.inodes: dict[int, Inode] = {0: Inode(0, 0o40755)}
+        self.root = 0
         self.last_key = 0
         self.audit: tuple[tuple[int, int, int], ...] = ()
-        self.disk: dict[str, bytes] = {}
         self.extra: Any = ()
 
     def key(self) -> int:
@@ -344,7 +370,6 @@ class World:
             *(tuple(map(read, getattr(self, name).values())) for name, read in _READ.items()),
             self.last_key,
             self.audit,
-            tuple(self.disk.items()),
             self.extra,
         )
 
@@ -355,9 +380,14 @@ class World:
             setattr(other, name, getattr(self, name))
         for (name, cls), rows in zip(_RECORDS.items(), frozen, strict=False):
             setattr(other, name, {row[0]: cls(*row) for row in rows})
-        other.last_key, other.audit, disk, other.extra = frozen[len(_RECORDS) :]
-        other.disk = dict(disk)
+        other.last_key, other.audit, other.extra = frozen[len(_RECORDS) :]
+        other.root = self.root
         return other
+
+    @property
+    def disk(self) -> Disk:
+        """Files by path."""
+        return Disk(self)
 
     def has(self, trait: Trait) -> bool:
         """Whether this kernel has *trait*."""

@@ -34,8 +34,9 @@ from unotify.testing.hostile.natives import UNTOUCHED, carry_out, take_effect, w
 from unotify.testing.hostile.spelling import Arguments, registers
 from unotify.testing.kernel import SimulatedKernel
 from unotify.testing.listener import SimulatedListener
+from unotify.testing.performing import Outcome
 from unotify.testing.target import Answer, FakeTarget
-from unotify.testing.thread import Outcome, SimulatedThread
+from unotify.testing.thread import SimulatedThread
 from unotify.testing.timing import simulated_time
 
 __all__ = ["Pieces", "Stage"]
@@ -342,7 +343,7 @@ class Stage:
         effect = of_act(done, where(world, task))
         self._note(world, task, effect, act.call)
         if act.returns_fd:
-            return Outcome(0, thread._real(resolve(world, task, spots["path"]), b""))
+            return Outcome(0, self.kernel.real(resolve(world, task, spots["path"]), b""))
         return Outcome(take_effect(world, task, act.name, effect, spots))
 
 
