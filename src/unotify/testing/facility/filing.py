@@ -12,6 +12,8 @@ from unotify.testing.facility.rules import check, effect
 from unotify.testing.facility.state import Inode, Task, World
 from unotify.testing.facility.tree import EXECUTE, READ, WRITE, Found, child, refused
 
+__all__ = ["LARGEST", "access", "chmod", "chown", "open_file", "truncate"]
+
 _CREAT, _EXCL, _TRUNC, _DIRECTORY, _PATH_ONLY = 0o100, 0o200, 0o1000, 0o200000, 0o10000000
 _UNCHANGED: Final = 0xFFFFFFFF
 LARGEST: Final = 1 << 20
