@@ -101,7 +101,8 @@ def attributes(long: bool) -> Iterator[Edge]:
 
         def several(w: Any = (dirfd, path, flags)) -> Any:
             value = ctypes.create_string_buffer(b"new", 20)
-            args = (ctypes.c_uint64 * 2)(ctypes.addressof(value), 3)
+            # Behind the structure is what no kernel knows: zeros are taken, others are not.
+            args = (ctypes.c_uint64 * 4)(ctypes.addressof(value), 3)
             found = [raw(463, *w, "user.n", args, 16)]
             args[1] = 20
             found += [
@@ -109,6 +110,8 @@ def attributes(long: bool) -> Iterator[Edge]:
                 raw(464, *w, "user.n", args, 8),
                 raw(464, *w, "user.n", args, 32),
             ]
+            args[3] = 7
+            found.append(raw(464, *w, "user.n", args, 32))
             listed = ctypes.create_string_buffer(50)
             if w[0] == AT_FDCWD and not w[1]:
                 return found  # listxattrat(2) does not know the current directory

@@ -103,12 +103,14 @@ def _utime(call: Call, flags: int) -> None:
 
 
 def _xattr(call: Call, flags: int) -> None:
+    if call.call_name in ("setxattrat", "getxattrat"):
+        size = call.register("size")
+        _invalid(call, unless=size >= _XATTR_ARGS)
+        _invalid(call, unless=size <= _PAGE, number=errno.E2BIG)
+        args: Any = call.args  # type: ignore[attr-defined]
+        _invalid(call, unless=not any(args.extra), number=errno.E2BIG)
     if call.call_name.endswith("xattrat"):
         _invalid(call, unless=not call.register("at_flags") & ~_AT_FLAGS)
-        if call.call_name in ("setxattrat", "getxattrat"):
-            size = call.register("size")
-            _invalid(call, unless=size >= _XATTR_ARGS)
-            _invalid(call, unless=size <= _PAGE, number=errno.E2BIG)
 
 
 _MORE: Final[dict[str, Callable[[Call, int], None]]] = {

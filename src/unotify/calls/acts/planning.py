@@ -146,8 +146,6 @@ def _plan_xattr(call: Call, name: str, replaced: Mapping[str, Any]) -> Act:
     values["name"] = attribute(call)
     if name != "removexattr":
         args: Any = call.args  # type: ignore[attr-defined]
-        if any(args.extra):
-            raise Refused("fields of xattr_args that are not known", errno=errno.E2BIG)
         if args.size > 1 << 16:
             if name == "setxattr":
                 raise Refused("an attribute of more than 64 KiB", errno=errno.E2BIG)
