@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import signal
 import subprocess
@@ -577,10 +578,27 @@ def test_what_is_asked_for_and_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
         native.backend()
     monkeypatch.setenv("UNOTIFY_BACKEND", "native")
     monkeypatch.setattr(native, "_module", None)
+    monkeypatch.setattr(native, "_built", None)
     with pytest.raises(Unsupported, match="not installed"):
         native.backend()
     monkeypatch.delenv("UNOTIFY_BACKEND")
     assert native.backend() == "python"
+
+
+def test_what_was_built_for_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A native part that other sources were built to is not asked, and that is told."""
+    built = sys.modules["unotify.kernel._native"]
+    monkeypatch.setattr(built, "FACE", built.FACE + 1)
+    spec = importlib.util.find_spec("unotify.kernel.native")
+    assert spec is not None
+    assert spec.loader is not None
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert not again.installed()
+    assert again.backend() == "python"
+    monkeypatch.setenv("UNOTIFY_BACKEND", "native")
+    with pytest.raises(Unsupported, match="of another version of unotify"):
+        again.backend()
 
 
 def test_both_sides_number_alike() -> None:

@@ -12,7 +12,7 @@ import click
 from unotify.abi.features import Feature
 from unotify.cli.failures import Exit
 from unotify.errors import Unsupported
-from unotify.kernel.native import backend
+from unotify.kernel.native import absence, backend
 from unotify.kernel.probe import Probed, probe
 
 __all__ = ["command", "findings"]
@@ -120,7 +120,11 @@ def _backend() -> Finding:
         return Finding("backend", False, f"{error}")
     if used == "native":
         return Finding("backend", True, "native: plain rules about paths are answered in C")
-    why = "UNOTIFY_BACKEND says so" if os.environ.get("UNOTIFY_BACKEND") else "no native part"
+    why = (
+        "UNOTIFY_BACKEND says so"
+        if os.environ.get("UNOTIFY_BACKEND")
+        else f"the native part is {absence()}"
+    )
     return Finding("backend", None, f"python ({why}): performed opens take ten times as long")
 
 

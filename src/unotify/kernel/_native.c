@@ -58,6 +58,9 @@
 #define STATX_MNT_ID_UNIQUE 0x4000U
 #endif
 
+/* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
+enum { FACE = 2 };
+
 enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, PAGE = 4096, SHORT = 256 };
 
 /* What serve() returns. */
@@ -813,7 +816,8 @@ static int fill(PyObject *module)
 	return PyModule_AddIntMacro(module, LOOK) || PyModule_AddIntMacro(module, YOURS) ||
 			       PyModule_AddIntMacro(module, TAKEN) ||
 			       PyModule_AddIntMacro(module, LOST) ||
-			       PyModule_AddIntMacro(module, SOURCES)
+			       PyModule_AddIntMacro(module, SOURCES) ||
+			       PyModule_AddIntMacro(module, FACE)
 		       ? -1
 		       : 0;
 }

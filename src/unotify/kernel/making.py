@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from unotify.abi.types import NotificationId, Tid
 from unotify.calls.acts import Act
 from unotify.kernel.acts import number
-from unotify.kernel.native import backend
+from unotify.kernel.native import backend, module
 from unotify.kernel.rights import Rights
 
 __all__ = ["Made", "Maker"]
@@ -65,7 +64,7 @@ class Maker:
 
     def __init__(self) -> None:
         native = backend() == "native"
-        self._make: Any = import_module("unotify.kernel._native").make_name if native else None
+        self._make: Any = module().make_name if native else None
         self._user = os.fsencode(os.readlink("/proc/self/ns/user")) if native else b""
 
     def make(

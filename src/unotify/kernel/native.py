@@ -20,12 +20,31 @@ from unotify.errors import KernelError, Unsupported
 from unotify.kernel._libc import NATIVE
 from unotify.kernel.interface import Origin, Shortcut
 
-try:
-    _module: ModuleType | None = import_module("unotify.kernel._native")
-except ImportError:
-    _module = None
+__all__ = [
+    "SOURCES",
+    "NativeServer",
+    "absence",
+    "backend",
+    "installed",
+    "module",
+    "unprivileged",
+    "usable",
+]
 
-__all__ = ["SOURCES", "NativeServer", "backend", "installed", "unprivileged", "usable"]
+_FACE: Final = 2
+"""The number of all that the C files offer and expect; it changes with that, in both places."""
+
+
+def _imported() -> ModuleType | None:
+    try:
+        return import_module("unotify.kernel._native")
+    except ImportError:
+        return None
+
+
+_built: Final = _imported()
+# What an older or newer tree was built with is not asked: it may mean something else.
+_module: ModuleType | None = _built if getattr(_built, "FACE", 0) == _FACE else None
 
 SOURCES: Final = 8
 """Listeners that one server waits for, at most."""
@@ -54,15 +73,26 @@ def backend() -> str:
         raise Unsupported(
             "native",
             "UNOTIFY_BACKEND",
-            "the native part of unotify is not installed",
+            f"the native part of unotify is {absence()}",
             hint="install unotify again where there is a C compiler, or unset UNOTIFY_BACKEND",
         )
     return "python" if wanted == "python" or _module is None else "native"
 
 
+def absence() -> str:
+    """Why there is no native part, as the end of a sentence."""
+    return "not installed" if _built is None else "of another version of unotify"
+
+
 def installed() -> bool:
     """Whether there is a native part at all."""
     return _module is not None
+
+
+def module() -> Any:
+    """The native part; who asks has seen that it is the backend."""
+    assert _module is not None
+    return _module
 
 
 class NativeServer:
@@ -88,10 +118,9 @@ class NativeServer:
         # Only now: most who start programs have no use for it.
         from unotify.abi.constants import OpenFlags
 
-        assert _module is not None
         tables = _Tables.of(shortcuts)
         try:
-            self._server: Any = _module.Server(
+            self._server: Any = module().Server(
                 epoll,
                 ring,
                 b"".join(
