@@ -244,10 +244,10 @@ def story():
 _story(
     "inject",
     "inject",
-    'open: { inject = "said\\n" } if path == "/injected"',
+    'open: { inject = "said\\n" } if flags & O_NOCTTY and path == "/injected"',
     """
 def story():
-    fd = call("open", "/injected", 0, 0)
+    fd = call("open", "/injected", os.O_NOCTTY, 0)
     return os.read(fd, 100).decode() if isinstance(fd, int) else fd
 """,
     "said\n",
@@ -538,8 +538,10 @@ class Agents:
             do, _, where = rest.partition(" if ")
             text += f"[[rule]]\ncalls = {json.dumps(calls.split())}\ndo = {do}\n"
             text += f"where = {json.dumps(where)}\n" if where else ""
-        # What looked into memory and did not match is not let go.
-        return text + '[[rule]]\ncalls = ["creat", "open", "bind"]\ndo = "deny"\n'
+        # What looked into memory and did not match is not let go. An open without O_NOCTTY is the
+        # interpreter's: of 3.13 on it makes some while it starts, when nobody serves it yet.
+        text += '[[rule]]\ncalls = ["open"]\nwhere = "flags & O_NOCTTY"\ndo = "deny"\n'
+        return text + '[[rule]]\ncalls = ["creat", "bind"]\ndo = "deny"\n'
 
     def agent(self, names: list[str], lacking: int = 0, *, bundle: bool = False) -> Agent:
         """One more, for the rules of some stories.
