@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -599,6 +600,16 @@ def test_what_was_built_for_another_version(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("UNOTIFY_BACKEND", "native")
     with pytest.raises(Unsupported, match="of another version of unotify"):
         again.backend()
+
+
+def test_one_build_serves_all_versions() -> None:
+    """No format has a `#`: built by 3.13 for all from 3.11 on, that fails on 3.11 and 3.12."""
+    sources = sorted(Path(native.__file__).parent.glob("_*.c"))
+    assert [source.name for source in sources] == ["_making.c", "_native.c"]
+    for source in sources:
+        formats = re.findall(r'(?:ParseTuple\(args, |BuildValue\()"([^"]*)"', source.read_text())
+        assert formats
+        assert not [each for each in formats if "#" in each]
 
 
 def test_both_sides_number_alike() -> None:

@@ -11,7 +11,6 @@
  * way back fails, the process ends.
  */
 #define _GNU_SOURCE
-#define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include "_making.h"
 
@@ -57,8 +56,7 @@ struct job {
 	int listener;
 	unsigned long long id;
 	pid_t tid;
-	const char *user, *path;
-	Py_ssize_t user_length, path_length;
+	struct bytes user, path;
 	int dirfd;
 	unsigned long long needed, lent;
 	unsigned long refused;
@@ -253,18 +251,18 @@ static int is_waiting(const struct job *job)
 /* The last name of a path, and the directory that it is in; NULL: that takes a walk. */
 static const char *split(const struct job *job, char *directory)
 {
-	const char *slash = strrchr(job->path, '/');
-	const char *name = slash ? slash + 1 : job->path;
-	size_t length = name - job->path;
+	const char *slash = strrchr(job->path.start, '/');
+	const char *name = slash ? slash + 1 : job->path.start;
+	size_t length = name - job->path.start;
 
-	if (job->path_length >= PAGE || strlen(job->path) != (size_t)job->path_length)
+	if (job->path.size >= PAGE || strlen(job->path.start) != (size_t)job->path.size)
 		return NULL;
 	if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
 		return NULL;
 	/* Above where it starts only a walk knows where the root is. */
-	if (*job->path != '/' && strstr(job->path, ".."))
+	if (*job->path.start != '/' && strstr(job->path.start, ".."))
 		return NULL;
-	memcpy(directory, job->path, length);
+	memcpy(directory, job->path.start, length);
 	strcpy(directory + length, length ? "" : ".");
 	return name;
 }
@@ -273,7 +271,7 @@ static int start_of(const struct job *job)
 {
 	char path[64];
 
-	if (*job->path == '/')
+	if (*job->path.start == '/')
 		snprintf(path, sizeof path, "/proc/%d/root", job->tid);
 	else if (job->dirfd == AT_FDCWD)
 		snprintf(path, sizeof path, "/proc/%d/cwd", job->tid);
@@ -289,7 +287,7 @@ static int act(struct job *job, int start, const char *directory, const char *na
 {
 	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
 				.resolve = RESOLVE_NO_SYMLINKS |
-					   (*job->path == '/' ? RESOLVE_IN_ROOT : 0) };
+					   (*job->path.start == '/' ? RESOLVE_IN_ROOT : 0) };
 	struct statfs mount;
 	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
 
@@ -327,7 +325,7 @@ static int make(struct job *job)
 		return 0;
 	snprintf(path, sizeof path, "/proc/%d/ns/user", job->tid);
 	length = readlink(path, link, sizeof link);
-	if (length != job->user_length || memcmp(link, job->user, length))
+	if (length != job->user.size || memcmp(link, job->user.start, length))
 		return 0;
 	if (!read_all("/proc/thread-self/status", own, &length) || !get_ours(&ours) ||
 	    umask_of(own) < 0 || umask_of(own) != umask_of(job->status))
@@ -347,17 +345,17 @@ PyObject *make_name(PyObject *module, PyObject *args)
 	int done;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "iKiy#y#iKKklll", &job.listener, &job.id, &job.tid, &job.user,
-			      &job.user_length, &job.path, &job.path_length, &job.dirfd,
-			      &job.needed, &job.lent, &job.refused, &job.nr, &job.mode,
-			      &job.device))
+	if (!PyArg_ParseTuple(args, "iKiO&O&iKKklll", &job.listener, &job.id, &job.tid, to_bytes,
+			      &job.user, to_bytes, &job.path, &job.dirfd, &job.needed, &job.lent,
+			      &job.refused, &job.nr, &job.mode, &job.device))
 		return NULL;
 	Py_BEGIN_ALLOW_THREADS
 	done = make(&job);
 	Py_END_ALLOW_THREADS
 	if (!done)
 		Py_RETURN_NONE;
-	return Py_BuildValue("liy#IIKIK", job.value, job.directory, job.status, job.status_length,
+	return Py_BuildValue("liNIIKIK", job.value, job.directory,
+			     PyBytes_FromStringAndSize(job.status, job.status_length),
 			     job.made.stx_dev_major, job.made.stx_dev_minor,
 			     (unsigned long long)job.made.stx_ino, job.made.stx_uid,
 			     job.made.stx_mask & STATX_MNT_ID_UNIQUE ?

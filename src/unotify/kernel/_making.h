@@ -1,4 +1,18 @@
-/* What _making.c has for the module that _native.c makes. */
+/* What _making.c has for the module that _native.c makes, and what both have. */
 #include <Python.h>
 
 PyObject *make_name(PyObject *module, PyObject *args);
+
+/* Bytes of an argument, for the format "O&". Not "#": what headers of 3.13 make of that is refused
+ * by 3.11 and 3.12, and one build is to serve all. */
+struct bytes {
+	char *start; /* with a NUL behind it */
+	Py_ssize_t size;
+};
+
+static int to_bytes(PyObject *object, void *into)
+{
+	struct bytes *bytes = into;
+
+	return !PyBytes_AsStringAndSize(object, &bytes->start, &bytes->size);
+}

@@ -31,7 +31,6 @@
  * notification can be taken away by another thread (take) as long as no answer is under way.
  */
 #define _GNU_SOURCE
-#define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include "_making.h"
 
@@ -666,8 +665,9 @@ static PyObject *server_received(PyObject *self, PyObject *unused)
 	struct server *s = (struct server *)self;
 
 	(void)unused;
-	return Py_BuildValue("iy#", s->from, (char *)&s->notification,
-			     (Py_ssize_t)sizeof s->notification);
+	return Py_BuildValue("iN", s->from,
+			     PyBytes_FromStringAndSize((char *)&s->notification,
+						       sizeof s->notification));
 }
 
 static PyObject *server_since(PyObject *self, PyObject *unused)
@@ -727,18 +727,17 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct data[2];
-	const char *sources, *rules, *tests, *programs, *texts;
-	Py_ssize_t source_size, rule_size, test_size, program_size, text_size;
+	struct bytes sources, rules, tests, programs, texts;
 	int epoll, ring, large;
 	unsigned int audit;
 	struct server *s;
 
 	(void)keywords;
-	if (!PyArg_ParseTuple(args, "iiy#Iiy#y#y#y#", &epoll, &ring, &sources, &source_size,
-			      &audit, &large, &rules, &rule_size, &tests, &test_size, &programs,
-			      &program_size, &texts, &text_size))
+	if (!PyArg_ParseTuple(args, "iiO&IiO&O&O&O&", &epoll, &ring, to_bytes, &sources, &audit,
+			      &large, to_bytes, &rules, to_bytes, &tests, to_bytes, &programs,
+			      to_bytes, &texts))
 		return NULL;
-	if ((size_t)source_size > sizeof s->sources) {
+	if ((size_t)sources.size > sizeof s->sources) {
 		PyErr_Format(PyExc_ValueError, "a server has %d sources at most", SOURCES);
 		return NULL;
 	}
@@ -750,15 +749,15 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 	s->epoll = epoll;
 	s->start = s->fd = -1;
 	s->ring = ring;
-	memcpy(s->sources, sources, source_size);
-	s->source_count = (int)(source_size / sizeof(struct source));
+	memcpy(s->sources, sources.start, sources.size);
+	s->source_count = (int)(sources.size / sizeof(struct source));
 	s->audit = audit;
 	s->large = large;
-	s->rules = (const struct rule *)rules;
-	s->rule_count = rule_size / sizeof(struct rule);
-	s->tests = (const struct test *)tests;
-	s->programs = (const struct sock_filter *)programs;
-	s->texts = texts;
+	s->rules = (const struct rule *)rules.start;
+	s->rule_count = rules.size / sizeof(struct rule);
+	s->tests = (const struct test *)tests.start;
+	s->programs = (const struct sock_filter *)programs.start;
+	s->texts = texts.start;
 	s->user_length = readlink("/proc/self/ns/user", s->user, sizeof s->user);
 	if (s->user_length < 0 || look(AT_FDCWD, "/", &s->root) ||
 	    syscall(SYS_capget, &header, data)) {
