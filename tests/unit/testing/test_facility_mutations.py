@@ -22,7 +22,7 @@ import pytest
 from tests.scenarios import installs, life, looks, signals_and_descriptors, supervisors
 from tests.scenarios.language import SCENARIOS
 from tests.scenarios.simulated import SimulatedStage
-from tests.unit.testing import test_facility, test_files
+from tests.unit.testing import test_facility, test_facility_files
 from unotify.testing.facility.rules import RULES, without
 
 MODULES = (installs, life, looks, signals_and_descriptors, supervisors)
@@ -57,7 +57,7 @@ def checks() -> Iterator[tuple[str, Callable[[], None]]]:
         yield name, lambda play=scenario.play: play(SimulatedStage())  # type: ignore[misc]
     tests = [
         *inspect.getmembers(test_facility, inspect.isfunction),
-        *inspect.getmembers(test_files, inspect.isfunction),
+        *inspect.getmembers(test_facility_files, inspect.isfunction),
     ]
     for name, test in tests:
         if not name.startswith("test_"):
