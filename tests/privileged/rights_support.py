@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -588,6 +589,8 @@ class Agents:
                 popen_options={"stdout": subprocess.PIPE, "cwd": "/"},
             )
             assert spawned.backlog == []
+        # A call before it is ready would wait for ever: nobody serves it yet.
+        assert select.select([spawned.process.stdout], [], [], 60)[0], agent.said
         assert spawned.process.stdout.readline() == b"ready\n"
         with connect(agent.home / "s") as runtime:
             said = state(kind, bundle=str(place / "closed"))
