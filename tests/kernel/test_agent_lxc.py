@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.conftest import missing
+from tests.conftest import need_root
 from tests.kernel.agent_support import Running, connect, policy, send
 from tests.kernel.perform_support import descriptors
 from tests.kernel.targets import Target, until
@@ -381,8 +381,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connected:
 
 def test_other_users_cannot_say_who_calls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A packet's word for whose call it is counts from root and the agent's user alone."""
-    if os.geteuid():
-        missing("this takes another user")
+    need_root()
     open_to_all(tmp_path)
     with Proxy(tmp_path, policies={"default": policy(22)}, uids={0, 65534}) as proxy:
         proxy.lxc.chmod(0o666)

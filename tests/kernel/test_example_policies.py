@@ -10,7 +10,9 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from errno import EACCES, EINVAL, ENOSYS
 from pathlib import Path
 from subprocess import PIPE
@@ -90,14 +92,21 @@ def test_build_sandbox(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o7777 == 0o755
 
 
-def test_untrusted_tests(tmp_path: Path) -> None:
+@pytest.fixture(name="short")
+def _short() -> Iterator[Path]:
+    """A directory whose name leaves room for those of sockets, which have 107 bytes."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_untrusted_tests(short: Path) -> None:
     """Tests of other people's code run in the job's directory, and reach nothing beyond it."""
-    work = tmp_path / "work"
+    work = short / "work"
     work.mkdir()
-    (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh" / "id_rsa").write_text("secret")
-    (tmp_path / "kept").write_text("kept")
-    (tmp_path / "job.toml").write_text(
+    (short / ".ssh").mkdir()
+    (short / ".ssh" / "id_rsa").write_text("secret")
+    (short / "kept").write_text("kept")
+    (short / "job.toml").write_text(
         f'version = 1\ninclude = ["{POLICIES}/untrusted-tests.toml"]\n[sets]\nwork = ["{work}"]\n'
     )
     (work / "test_it.py").write_text("""
@@ -141,15 +150,15 @@ class It(unittest.TestCase):
             self.assertEqual(pool.map(double, [2]), [4])
 """)
     found = cli(
-        *("run", "--policy", str(tmp_path / "job.toml"), "--"),
+        *("run", "--policy", str(short / "job.toml"), "--"),
         *(PYTHON, "-m", "unittest", "-q"),
         cwd=work,
         env={**ENVIRON, "TMPDIR": str(work)},
     )
     assert (found.returncode, found.stdout) == (0, ""), found.stderr
     assert "Ran 3 tests" in found.stderr
-    assert (tmp_path / "kept").read_text() == "kept"
-    assert sorted(os.listdir(tmp_path)) == [".ssh", "job.toml", "kept", "work"]
+    assert (short / "kept").read_text() == "kept"
+    assert sorted(os.listdir(short)) == [".ssh", "job.toml", "kept", "work"]
 
 
 def test_record(tmp_path: Path) -> None:
