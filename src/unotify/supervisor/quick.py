@@ -15,8 +15,16 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Final, TypeAlias
 
-from unotify.kernel.interface import Came, Kernel, Listener, Origin, Poller, Server, Shortcut
-from unotify.policy.staying import stays
+from unotify.kernel.interface import (
+    PERFORM,
+    Came,
+    Kernel,
+    Listener,
+    Origin,
+    Poller,
+    Server,
+    Shortcut,
+)
 from unotify.protocol import Exchange
 from unotify.supervisor.sources import Source
 from unotify.supervisor.statistics import Counters
@@ -167,7 +175,8 @@ class Quick:
             try:
                 rules = self.shortcuts() if sources else ()
                 if rules:
-                    known = {source.listener: self._origin(source) for source in sources}
+                    acts = any(rule.verdict == PERFORM for rule in rules)
+                    known = {s.listener: self._origin(s, look=acts) for s in sources}
                     self._server = self._kernel.server(self._poller, self._bell, known, rules)
             except Exception:
                 _log.exception("nothing is answered without Python until something changes")
@@ -176,10 +185,14 @@ class Quick:
             # Who changed something meanwhile has not seen this one.
             return None if self._stale else self._server
 
-    def _origin(self, source: Source) -> Origin:
+    def _origin(self, source: Source, *, look: bool) -> Origin:
         origin = Origin.OURS if source.ours else Origin(0)
-        if source.program and stays(source.program, self._kernel.architectures):
-            origin |= Origin.STAYS
+        if look and source.program:
+            # Only now: it takes milliseconds to import and to ask, and tells only where to open.
+            from unotify.policy.staying import stays
+
+            if stays(source.program, self._kernel.architectures):
+                origin |= Origin.STAYS
         return origin
 
     def _close(self, server: Server) -> None:

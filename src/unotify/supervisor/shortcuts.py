@@ -16,7 +16,7 @@ from unotify.abi.arch import Arch
 from unotify.abi.model import spec
 from unotify.abi.seccomp import Action
 from unotify.bpf import And, RegisterPredicate, compile_filter
-from unotify.kernel.interface import Shortcut
+from unotify.kernel.interface import ASK, CONTINUE, PERFORM, Shortcut
 from unotify.policy.conditions import (
     All,
     Any,
@@ -32,10 +32,6 @@ from unotify.policy.model import TRUE, Policy, Rule, Verb, Verdict
 from unotify.policy.where.looks import components
 
 __all__ = ["shortcuts"]
-
-ASK: Final = 0
-PERFORM: Final = 1
-CONTINUE: Final = 2
 
 _OPENS: Final = ("open", "openat")
 
@@ -97,11 +93,9 @@ def _of_case(condition: Condition, said: int, arch: Arch, name: str, nr: int) ->
     names = [arg.name for arg in spec(name, arch).args]
     arguments = {test.argument for test, _ in tests}
     verdict = said if plain and len(arguments) < 2 else ASK
-    path = arguments.pop() if len(arguments) == 1 else "path"
-    if verdict == ASK or (path not in names and (arguments or verdict == PERFORM)):
+    if verdict == ASK:
         return Shortcut(nr, ASK, program)
-    if path not in names:
-        return Shortcut(nr, verdict, program)
+    path = arguments.pop() if arguments else "path"
     return Shortcut(
         nr,
         verdict,
@@ -110,7 +104,7 @@ def _of_case(condition: Condition, said: int, arch: Arch, name: str, nr: int) ->
             (test.below, negated, tuple(_raw(text, test.below) for text in test.texts))
             for test, negated in tests
         ),
-        path=names.index(path),
+        path=names.index(path) if path in names else 0,
         dirfd=names.index("dirfd") if "dirfd" in names else None,
         flags=names.index("flags") if "flags" in names else 0,
     )

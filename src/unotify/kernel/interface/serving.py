@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Came", "Origin", "Server", "Shortcut"]
+__all__ = ["ASK", "CONTINUE", "PERFORM", "Came", "Origin", "Server", "Shortcut"]
+
+ASK: Final = 0
+"""The verdict of a `Shortcut`: not decided here."""
+PERFORM: Final = 1
+"""Perform this open."""
+CONTINUE: Final = 2
+"""Let the call go on, which counts as racy if the path was read."""
 
 
 class Came(IntEnum):
@@ -38,8 +45,7 @@ class Shortcut:
 
     Attributes:
         nr: The call's number.
-        verdict: 0 for "not decided here", 1 for "perform this open", 2 for "go on", which counts
-            as racy if the path was read, or a negative errno.
+        verdict: `ASK`, `PERFORM`, `CONTINUE`, or a negative errno.
         program: A filter that allows if the rule is about these registers; empty for any.
         tests: Of the path: whether it has to lie below one of the texts or be one; whether
             that is to be false; the texts.
