@@ -12,6 +12,7 @@ step (``tests/unit/oci``) have this order in common.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
@@ -67,7 +68,7 @@ class Slots(Protocol):
         """Note that one more begins to serve what is in *slot*."""
 
 
-class Journaling:
+class Journaling(ABC):
     """Receives into a journal, and answers; the part of a listener that is the same everywhere.
 
     Attributes:
@@ -86,21 +87,21 @@ class Journaling:
 
     # -- what it stands on -----------------------------------------------------
 
+    @abstractmethod
     def _receive_at(self, slot: int) -> bytes | memoryview | None:
         """RECV into *slot*, and what is there then; ``None``: there was nothing (N8)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _answer(self, response: bytes | bytearray) -> bool:
         """SEND; False if nobody waits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _give(self, id: NotificationId, fd: int, *, at: int | None, cloexec: bool) -> int:
         """ADDFD."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_valid(self, id: NotificationId) -> bool:
         """Whether the target still waits for *id*, received and not answered (N9)."""
-        raise NotImplementedError
 
     # -- while it is served ----------------------------------------------------
 

@@ -220,6 +220,9 @@ class Modelled(Journaling):
         self.spend()
         return result == 0
 
+    def _give(self, id: NotificationId, fd: int, *, at: int | None, cloexec: bool) -> int:
+        raise AssertionError("agents of this model give nobody a descriptor")
+
     def is_valid(self, id: NotificationId) -> bool:
         """Whether the target waits (N9)."""
         return listening.is_valid(self.world, self.task, LISTENER, id) == 0
