@@ -7,39 +7,18 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from unotify.abi import tables
-from unotify.abi.types import Address
 from unotify.calls import class_for
 from unotify.calls.acts import plan
-from unotify.errors import BadAddress, NotExpressible, PathTooLong, TargetError
+from unotify.errors import NotExpressible, TargetError
 from unotify.testing.facility import descriptors, memory
 from unotify.testing.facility.state import CallData, Task, World
 from unotify.testing.performing import perform
+from unotify.testing.reading import Reader
 
 if TYPE_CHECKING:
     from unotify.testing.kernel import SimulatedKernel
 
 __all__ = ["run_performable"]
-
-
-class _Reader:
-    """Memory of a thread, as typed calls read it."""
-
-    def __init__(self, world: World, task: Task) -> None:
-        self._memory = world.memory_of(task)
-
-    def read(self, address: Address, length: int) -> bytes:
-        data = memory.vm_read(self._memory, address, length)
-        if len(data) < length:
-            raise BadAddress(f"{length} bytes at {address:#x}")
-        return data
-
-    def read_string(self, address: Address, limit: int) -> bytes:
-        text = memory.read_text(self._memory, address, limit)
-        if text == -errno.ENAMETOOLONG:
-            raise PathTooLong(f"no end within {limit} bytes")
-        if isinstance(text, int):
-            raise BadAddress(f"text at {address:#x}")
-        return text
 
 
 class _Exchange:
@@ -66,7 +45,7 @@ def _run(kernel: SimulatedKernel, world: World, task: Task, call: CallData) -> i
     assert identity.name is not None
     assert identity.arch is not None
     exchange: Any = _Exchange(task, call)
-    reader: Any = _Reader(world, task)
+    reader: Any = Reader(world.memory_of(task))
     typed = class_for(identity.name, identity.arch)(exchange, identity.arch, lambda _: reader)
     act = plan(typed)
     done = perform(kernel, task, act)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from unotify.abi.types import Address, Tid
 from unotify.calls.acts import Act
 from unotify.calls.lookups import AT_FDCWD, Spot
-from unotify.errors import BadAddress, KernelError, PathTooLong, Refused, TargetGone
+from unotify.errors import BadAddress, KernelError, Refused, TargetGone
+from unotify.testing import reading
 from unotify.testing.facility import descriptors, memory, signals
 from unotify.testing.facility.state import Task
 from unotify.testing.facility.traits import Trait
@@ -82,20 +83,12 @@ class SimulatedThread:
     def read(self, address: Address, length: int) -> bytes:
         """Read exactly *length* bytes, as process_vm_readv(2) does (M1)."""
         with self.kernel.changed:
-            data = memory.vm_read(self.kernel.world.memory_of(self.task()), address, length)
-        if len(data) < length:
-            raise BadAddress(f"{length} bytes at {address:#x}")
-        return data
+            return reading.read(self.kernel.world.memory_of(self.task()), address, length)
 
     def read_string(self, address: Address, limit: int) -> bytes:
         """Read up to a NUL (M5)."""
         with self.kernel.changed:
-            text = memory.read_text(self.kernel.world.memory_of(self.task()), address, limit)
-        if text == -errno.ENAMETOOLONG:
-            raise PathTooLong(f"no end within {limit} bytes at {address:#x}")
-        if isinstance(text, int):
-            raise BadAddress(f"text at {address:#x}")
-        return text
+            return reading.read_string(self.kernel.world.memory_of(self.task()), address, limit)
 
     def write(self, address: Address, data: bytes) -> None:
         """Write, as process_vm_writev(2) does (M8)."""

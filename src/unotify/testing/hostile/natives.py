@@ -18,6 +18,7 @@ from unotify.calls.acts import act_of
 from unotify.calls.lookups import Spot, spot_of
 from unotify.errors import Error
 from unotify.policy.offline import Memory, call_of
+from unotify.testing import reading
 from unotify.testing.facility import descriptors, installing, memory, tasks
 from unotify.testing.facility.state import CallData, Task, World
 from unotify.testing.hostile.effects import Effect, Places, observe
@@ -60,16 +61,10 @@ class _Pages(Memory):
         self._pages = world.memory_of(task)
 
     def read(self, address: Address, length: int) -> bytes:
-        data = memory.vm_read(self._pages, address, length)
-        if len(data) < length:
-            raise Error(f"{length} bytes at {address:#x}")
-        return data
+        return reading.read(self._pages, address, length)
 
     def read_string(self, address: Address, limit: int) -> bytes:
-        text = memory.read_text(self._pages, address, limit)
-        if isinstance(text, int):
-            raise Error(f"text at {address:#x}")
-        return text
+        return reading.read_string(self._pages, address, limit)
 
 
 def received(world: World, task: Task, call: CallData) -> Call | None:
