@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.peers.supervised import KEEPING
 from tests.conftest import missing
 from tests.kernel.perform_support import PYTHON, attempt, descriptors, start, told
 from tests.kernel.targets import until
@@ -43,21 +44,6 @@ calls = ["openat", "unlink"]
 do = "perform"
 """
 
-
-KEEPING = """
-[[rule]]
-calls = ["chroot", "pivot_root", "setns", "unshare"]
-do = "deny"
-
-[[rule]]
-calls = ["clone3"]
-do = { fail = "ENOSYS" }
-
-[[rule]]
-calls = ["clone"]
-where = "flags & (CLONE_NEWUSER | CLONE_NEWNS)"
-do = "deny"
-"""
 
 both = pytest.mark.parametrize("more", ["", KEEPING], ids=["free", "kept"])
 """With targets that may go elsewhere, and with such that cannot."""

@@ -30,10 +30,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#ifndef STATX_MNT_ID_UNIQUE
-#define STATX_MNT_ID_UNIQUE 0x4000U
-#endif
-
 /* 32-bit ABIs of old have 16-bit ids in the calls without a number in their name. */
 #ifdef SYS_setresuid32
 #define SET(what) SYS_set##what##32
@@ -41,7 +37,7 @@
 #define SET(what) SYS_set##what
 #endif
 
-enum { MOST_GROUPS = 64, PAGE = 4096, STATUS = 8192 };
+enum { MOST_GROUPS = 64, STATUS = 8192 };
 
 struct rights {
 	uid_t uid, fsuid;

@@ -1,5 +1,12 @@
 /* What _making.c has for the module that _native.c makes, and what both have. */
 #include <Python.h>
+#include <sys/stat.h>
+
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000U /* since Linux 6.8 */
+#endif
+
+enum { PAGE = 4096 };
 
 PyObject *make_name(PyObject *module, PyObject *args);
 

@@ -53,14 +53,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef STATX_MNT_ID_UNIQUE
-#define STATX_MNT_ID_UNIQUE 0x4000U
-#endif
-
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
 enum { FACE = 2 };
 
-enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, PAGE = 4096, SHORT = 256 };
+enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, SHORT = 256 };
 
 /* What serve() returns. */
 enum { LOOK, YOURS, TAKEN, LOST };
