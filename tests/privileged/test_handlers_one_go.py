@@ -172,8 +172,8 @@ def test_who_has_gone(place: Path) -> None:
     os.close(made.directory)
     status = (place / "made").stat()
     assert made[0] == 0
-    assert made.identity == (status.st_dev, status.st_ino)
-    assert (made.name, made.uid) == (b"made", 0)
+    assert made.node.identity == (status.st_dev, status.st_ino)
+    assert (made.name, made.node.uid) == (b"made", 0)
     assert made.rights.uid == 0
 
 

@@ -31,7 +31,7 @@ from unotify.handlers.answers import find, passing_errors
 from unotify.kernel.attaching import attach, mount_id, unmount_name
 from unotify.kernel.interface import Held
 from unotify.kernel.nodes import Node, can_mount, is_usable, node_mount, remove
-from unotify.kernel.rights import CAP_DAC_OVERRIDE
+from unotify.kernel.rights import CAP_DAC_OVERRIDE, Rights
 from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor.addons import verb
 
@@ -181,22 +181,9 @@ def _at_once(call: Call, act: Act, around: Any) -> Reply | None:
         return None
     if made.value < 0:
         return Fail(-made.value)
-    if any(made.identity):
-        try:
-            usable = is_usable(directory, name, Node(made.identity, made.uid, made.mount))
-        except KernelError:
-            return Return(0)
-        if not usable:
-            remove(directory, name, made.identity, made.rights)
-            return None
-        caller.afterwards(
-            lambda taken: (
-                None
-                if taken
-                else _undone(remove(directory, name, made.identity, made.rights), name)
-            )
-        )
-    return Return(0)
+    if not any(made.node.identity):
+        return Return(0)  # another thread has taken it away already
+    return _kept(caller, directory, name, made.node, made.rights)
 
 
 def _make(call: Call, act: Act, place: Held, around: Any) -> Reply | None:
@@ -215,17 +202,21 @@ def _make(call: Call, act: Act, place: Held, around: Any) -> Reply | None:
     name = place.name.rstrip(b"/")
     try:
         node = Node.found(place.fd, name)
-        usable = is_usable(place.fd, name, node)
     except KernelError:
         return Return(0)  # another thread has taken it away already
+    return _kept(caller, place.fd, name, node, rights)
+
+
+def _kept(caller: Any, directory: int, name: bytes, node: Node, rights: Rights) -> Reply | None:
+    """Tell of a node that was made; ``None``: it is of no use there, and nothing is left of it."""
+    try:
+        usable = is_usable(directory, name, node)
+    except KernelError:
+        return Return(0)
     if not usable:
-        remove(place.fd, name, node.identity, rights)
+        remove(directory, name, node.identity, rights)
         return None
-    caller.afterwards(
-        lambda taken: (
-            None if taken else _undone(remove(place.fd, name, node.identity, rights), name)
-        )
-    )
+    _removed_unless_taken(caller, directory, name, node.identity, rights)
     return Return(0)
 
 
@@ -250,9 +241,7 @@ def _mount(call: Call, act: Act, place: Held) -> Reply:
     identity = found.st_dev, found.st_ino
     name = place.name.rstrip(b"/")
     caller.afterwards(lambda taken: os.close(file))
-    caller.afterwards(
-        lambda taken: None if taken else _undone(remove(place.fd, name, identity, rights), name)
-    )
+    _removed_unless_taken(caller, place.fd, name, identity, rights)
     permissions = stat.S_IMODE(found.st_mode)
     if not can_mount():
         return _bind(caller, stat.S_IFMT(mode), device, file)
@@ -299,9 +288,14 @@ class _File:
     fd: int
 
 
-def _undone(done: bool, name: bytes) -> None:
-    if not done:
-        _log.warning("%r was made for a target that had gone, and stays", name)
+def _removed_unless_taken(
+    caller: Any, directory: int, name: bytes, identity: tuple[int, int], rights: Rights
+) -> None:
+    def undo(taken: bool) -> None:
+        if not taken and not remove(directory, name, identity, rights):
+            _log.warning("%r was made for a target that had gone, and stays", name)
+
+    caller.afterwards(undo)
 
 
 @verb("emulate-mknod")

@@ -14,6 +14,7 @@ from unotify.abi.types import NotificationId, Tid
 from unotify.calls.acts import Act
 from unotify.kernel.acts import number
 from unotify.kernel.native import backend, module
+from unotify.kernel.nodes import Node
 from unotify.kernel.rights import Rights
 
 __all__ = ["Made", "Maker"]
@@ -29,19 +30,14 @@ class Made(NamedTuple):
         directory: A descriptor (O_PATH) of the directory, which is the caller's.
         name: The name in it.
         status: What ``/proc/TID/status`` told of whom it was made for.
-        identity: Device and inode of what was made; zeros if somebody has taken it away already.
-        uid: Its owner.
-        mount: The mount that it is in, by a number that no other ever has; 0 where the kernel
-            tells none (before Linux 6.8).
+        node: What was made; zeros if somebody has taken it away already.
     """
 
     value: int
     directory: int
     name: bytes
     status: bytes
-    identity: tuple[int, int]
-    uid: int
-    mount: int
+    node: Node
 
     @property
     def fd(self) -> int:
@@ -104,4 +100,5 @@ class Maker:
             return None
         value, directory, status, major, minor, inode, uid, mount = found
         name = spot.path.rpartition(b"/")[2]
-        return Made(value, directory, name, status, (os.makedev(major, minor), inode), uid, mount)
+        node = Node((os.makedev(major, minor), inode), uid, mount)
+        return Made(value, directory, name, status, node)
