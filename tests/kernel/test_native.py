@@ -142,6 +142,42 @@ def test_both_backends_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert everything(tmp_path, monkeypatch, "native", KEEPING) == python
 
 
+_MEMORY = """
+import fcntl, stat
+os.symlink("/dev/null", sys.argv[1])
+PATHS = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/null/",
+    "/dev/./null", sys.argv[1]]
+MORE = [0, os.O_CREAT, os.O_TRUNC, os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_EXCL,
+    os.O_CREAT | os.O_DIRECTORY, os.O_NOFOLLOW | os.O_CREAT, os.O_NONBLOCK | os.O_APPEND]
+seen = []
+for path in PATHS:
+    for more in MORE:
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CLOEXEC):
+            fd = called(257, -100, path.encode() + b"\\0", flags | more, 0o600)
+            if isinstance(fd, str):
+                seen.append(fd)
+                continue
+            about = os.fstat(fd)
+            seen.append([fd, stat.S_IFMT(about.st_mode), about.st_rdev,
+                fcntl.fcntl(fd, fcntl.F_GETFL), fcntl.fcntl(fd, fcntl.F_GETFD)])
+            os.close(fd)
+say(seen)
+"""
+
+
+def test_devices_that_are_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/null and its like are opened without Python, however shells ask for it."""
+    found = []
+    for backend in ("python", "native"):
+        monkeypatch.setenv("UNOTIFY_BACKEND", backend)
+        with supervised(tmp_path) as supervisor:
+            found.append(attempt(supervisor, _MEMORY, tmp_path / backend))
+            answered = supervisor.statistics()
+    assert found[0] == found[1]
+    assert len({name for name in found[0] if isinstance(name, str)}) > 2
+    assert answered.native > 90
+
+
 @both
 def test_one_call_is_one_answer(tmp_path: Path, more: str) -> None:
     """Statistics count what is answered without Python, as answers and by itself."""

@@ -5,9 +5,10 @@
  * received to the caller of serve(), who has the whole supervisor. So each look here may say "not
  * mine", and none has to be complete. Numbers in parentheses are facts of docs/kernel-facts.md.
  *
- * What is performed: an open of a regular file or directory that exists, on a mount of a plain
- * file system, without O_CREAT, O_TRUNC, O_PATH and the like. As whom: the target's rights and
- * root must be as good as our own. Two kinds of targets are:
+ * What is performed: an open of a regular file, a directory, or a device that is memory
+ * (/dev/null), that exists on a mount of a plain file system, without O_PATH and the like. O_CREAT
+ * and O_TRUNC are of no effect on such a device, and only there they are taken. As whom: the
+ * target's rights and root must be as good as our own. Two kinds of targets are:
  *
  * - We have CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, and so has the target, in our user
  *   namespace. Then neither ids nor groups matter to such an open. Its root is compared with ours.
@@ -164,7 +165,16 @@ static int same(const struct statx *one, const struct statx *other)
 	return !((one->stx_mode ^ other->stx_mode) & S_IFMT) &&
 	       one->stx_mnt_id == other->stx_mnt_id && one->stx_ino == other->stx_ino &&
 	       one->stx_dev_major == other->stx_dev_major &&
-	       one->stx_dev_minor == other->stx_dev_minor;
+	       one->stx_dev_minor == other->stx_dev_minor &&
+	       one->stx_rdev_major == other->stx_rdev_major &&
+	       one->stx_rdev_minor == other->stx_rdev_minor;
+}
+
+/* A device that does nothing when it is opened: null, zero, full, random and urandom. */
+static int is_memory(const struct statx *found)
+{
+	return S_ISCHR(found->stx_mode) && found->stx_rdev_major == 1 &&
+	       found->stx_rdev_minor < 10 && (1 << found->stx_rdev_minor & 0x3a8);
 }
 
 /* -- mounts: their ids are never used again, and what is mounted there stays the same */
@@ -487,17 +497,25 @@ static enum outcome missing(struct server *s, int start, int flags)
 	return pin < 0 && errno == ENOENT ? fail(s, ENOENT) : ASK;
 }
 
-#define TAKES (O_ACCMODE | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_APPEND | O_NOCTTY)
+#define CHANGES (O_CREAT | O_TRUNC)
+#define TAKES \
+	(O_ACCMODE | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_APPEND | O_NOCTTY | CHANGES)
 
 static enum outcome open_at(struct server *s, int start, int flags)
 {
 	struct statx before, after;
 
 	if (look(start, s->path, &before))
-		return errno == ENOENT ? missing(s, start, flags) : ASK;
-	/* Others have effects, or may wait. */
-	if ((!S_ISREG(before.stx_mode) && !S_ISDIR(before.stx_mode)) ||
-	    !is_plain(s, before.stx_mnt_id, start, s->path))
+		return errno == ENOENT && !(flags & CHANGES) ? missing(s, start, flags) : ASK;
+	if (is_memory(&before)) {
+		/* To truncate takes the right to write. Nor is a directory asked for and made. */
+		if (flags & CHANGES && (!(flags & O_ACCMODE) || flags & O_DIRECTORY))
+			return ASK;
+		flags &= ~CHANGES;
+	} else if (flags & CHANGES || (!S_ISREG(before.stx_mode) && !S_ISDIR(before.stx_mode))) {
+		return ASK; /* others have effects, or may wait */
+	}
+	if (!is_plain(s, before.stx_mnt_id, start, s->path))
 		return ASK;
 	/* If something else is there by now, or somebody has a lease, nobody waits; and if it is a
 	 * terminal, it does not become ours. */
