@@ -6,6 +6,7 @@ does natively. Programs are timed from inside, so that nobody's start counts.
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from benchmarks.loads import LOADS
 from benchmarks.report import Report, Result
@@ -35,11 +37,15 @@ from benchmarks.ways import (
 __all__ = ["measure"]
 
 OPEN = "open+close"
+ONE_CPU = "open+close, one CPU"
+"""With target and supervisor on one CPU, as the C loop's are anyway (W2). A target that is to take
+a descriptor is woken on a CPU that idles, and how long that takes is the machine's affair."""
+
 GOAL = 4.0
 """Round trips of the C loop that a performed open and close may take."""
 
-SECONDS = 20.0
-"""How long the rounds of opens may take for one user."""
+SECONDS = 12.0
+"""How long the rounds of opens may take for one user, with all CPUs and with one."""
 
 SECONDS_OF_ALL = 200.0
 """How long everything may take; what is left is shared by the programs that are left."""
@@ -84,7 +90,8 @@ def measure(rounds: int) -> Report:
             missing[SANDLOCK] = str(reason)
         found = ways(sandlock)
         for user in users:
-            measured.append(_opens(user, found, scratch, rounds))
+            measured.append(_opens(OPEN, user, found, scratch, rounds))
+            measured.append(_opens(ONE_CPU, user, found, scratch, rounds))
         runs = [(load, user) for load in LOADS for user in users]
         for number, (load, user) in enumerate(runs):
             seconds = (end - monotonic()) / (len(runs) - number)
@@ -107,16 +114,17 @@ def measure(rounds: int) -> Report:
             f"Python {platform.python_version()}. Medians of {rounds} rounds, of programs "
             f"{min(rounds, PROGRAM_ROUNDS)}, or of as many as fitted in time, {fewest} at least.",
             "The base of an open is one round trip of the C loop, that of a program its native "
-            "run, and that of a comparison the quickest peer. No start of a supervisor is "
-            "counted. Our policy refuses namespaces and other roots, as sandboxes do; one way does "
-            "not. sandlock stops more calls than the others and cannot be told not to.",
+            "run, and that of a comparison the quickest peer. On one CPU no other one has to wake "
+            "up for a call. No start of a supervisor is counted. Our policy refuses namespaces "
+            "and other roots, as sandboxes do; one way does not. sandlock stops more calls than "
+            "the others and cannot be told not to.",
         ),
     )
 
 
 def results_of(one: Measured) -> list[Result]:
     """Each way against the base, and performing by policy against the quickest peer."""
-    opening = one.load == OPEN
+    opening = one.load in (OPEN, ONE_CPU)
     medians = {
         name: value
         for name in one.outcome.samples
@@ -137,20 +145,21 @@ def results_of(one: Measured) -> list[Result]:
     return results
 
 
-def _opens(user: User, found: Mapping[str, Way], scratch: Path, rounds: int) -> Measured:
+def _opens(load: str, user: User, found: Mapping[str, Way], scratch: Path, rounds: int) -> Measured:
     path = user.home / "file"
     path.write_text("content\n")
     path.chmod(0o644)
     target = [user.python, "-m", "benchmarks.peers.opening", str(path)]
+    options: dict[str, Any] = {"preexec_fn": _stay_on_one_cpu} if load == ONE_CPU else {}
     contenders: dict[str, Callable[[], float]] = {}
     missing = {}
     try:
-        contenders[C_LOOP] = command(ours("c_loop", build(str(scratch))))
+        contenders[C_LOOP] = command(ours("c_loop", build(str(scratch))), **options)
     except NotHere as reason:
         missing[C_LOOP] = str(reason)
-    contenders |= {name: partial(_run, way, user, target) for name, way in found.items()}
+    contenders |= {name: partial(_run, way, user, target, **options) for name, way in found.items()}
     outcome = interleave(contenders, rounds, seconds=SECONDS)
-    return Measured(user.name, OPEN, "us", Outcome(outcome.samples, missing | outcome.missing))
+    return Measured(user.name, load, "us", Outcome(outcome.samples, missing | outcome.missing))
 
 
 def _program(
@@ -172,5 +181,9 @@ def _program(
     return Measured(user.name, load, "ms", outcome)
 
 
-def _run(way: Way, user: User, target: list[str], *, scale: float = 1.0) -> float:
-    return command(way(user, target), **user.options)() * scale
+def _run(way: Way, user: User, target: list[str], *, scale: float = 1.0, **options: Any) -> float:
+    return command(way(user, target), **user.options, **options)() * scale
+
+
+def _stay_on_one_cpu() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
