@@ -146,7 +146,7 @@ class IoVec(NamedTuple):
 
 
 class MsgHdr(NamedTuple):
-    """``struct msghdr`` (``user_msghdr`` in the kernel): addresses and lengths."""
+    """``struct msghdr`` (``user_msghdr``, ``compat_msghdr``): addresses and lengths."""
 
     name: int
     namelen: int
@@ -243,6 +243,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = MappingProxyType(
         "iovec": Layout(IoVec, "ptr size"),
         "msghdr": Layout(MsgHdr, "ptr s32 ptr size ptr size u32"),
         "user_msghdr": Layout(MsgHdr, "ptr s32 ptr size ptr size u32"),
+        "compat_msghdr": Layout(MsgHdr, "ptr s32 ptr size ptr size u32"),
         "epoll_event": Layout(EpollEvent, "u32 u64", packed_on_x86=True),
         "pollfd": Layout(PollFd, "s32 s16 s16"),
         "__user_cap_header_struct": Layout(CapHeader, "u32 s32"),

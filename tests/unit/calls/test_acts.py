@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.calls.fake_memory import make_call
-from unotify.abi import model
+from tests.unit.calls.fake_memory import FakeCaller, make_call
+from unotify.abi import model, tables
 from unotify.abi.arch import Arch
+from unotify.abi.types import Address
 from unotify.calls.acts import Act, act_of, performable, plan, writes
 from unotify.calls.lookups import Spot
-from unotify.errors import BadAddress, NotExpressible, Refused
+from unotify.errors import BadAddress, NotExpressible, Refused, TargetError
 
 PATH, OTHER, DATA, ROOM = 0x1000, 0x2000, 0x3000, 0x4000
 MEMORY = {PATH: b"a/b\0", OTHER: b"c\0"}
@@ -46,6 +47,34 @@ def test_each_is_of_the_model(call: str) -> None:
     own = {arg.name for arg in model.spec(call).args}
     named = {arg.name for arg in model.spec(act).args if arg.role is model.Role.FD}
     assert named <= own
+
+
+class Everywhere(FakeCaller):
+    """Something is mapped at each address."""
+
+    def read(self, address: Address, length: int) -> bytes:
+        """Zeros."""
+        return bytes(length)
+
+    def read_string(self, address: Address, limit: int) -> bytes:
+        """A path, or a name."""
+        return b"name"
+
+
+@pytest.mark.parametrize("arch", list(Arch), ids=lambda arch: arch.label)
+def test_each_is_planned_or_refused_on_each_abi(arch: Arch) -> None:
+    """On each ABI what can be performed becomes an act, or is refused with a reason."""
+    planned_there, refusals = set(), []
+    for name in performable():
+        if tables.number(name, arch) is None:
+            continue
+        call = make_call(name, *[0x1000] * 6, arch=arch, caller=Everywhere())
+        try:
+            planned_there.add(plan(call).name)
+        except (TargetError, NotExpressible) as error:
+            refusals.append(str(error))
+    assert all(refusals)
+    assert {"mkdirat", "sendmsg"} <= planned_there
 
 
 @pytest.mark.parametrize("call", ["execve", "mount", "read", "close", "getpid"])

@@ -14,7 +14,9 @@ from unotify.calls.messages import Control, Message, messages_of
 from unotify.errors import BadAddress, Refused
 
 HEAD, IOV, DATA, NAME, CONTROL = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000
-ABIS = pytest.mark.parametrize("arch", [Arch.X86_64, Arch.I386], ids=lambda arch: arch.label)
+ABIS = pytest.mark.parametrize(
+    "arch", [Arch.X86_64, Arch.I386, Arch.X32], ids=lambda arch: arch.label
+)
 
 
 def word(arch: Arch) -> str:

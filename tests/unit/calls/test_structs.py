@@ -51,6 +51,7 @@ def test_sizes_that_all_architectures_share(arch: Arch, name: str, size: int) ->
         ("msghdr", ARM, 28),
         ("msghdr", X32, 28),
         ("user_msghdr", N32, 28),
+        ("compat_msghdr", X32, 28),
         ("iovec", X86_64, 16),
         ("iovec", I386, 8),
         ("iovec", X32, 8),

@@ -58,6 +58,7 @@ _FIELDS: Final[Mapping[tuple[str, str], str]] = {
     ("xattr_args", "flags"): "XattrFlags",
     ("msghdr", "flags"): "MsgFlags",
     ("user_msghdr", "flags"): "MsgFlags",
+    ("compat_msghdr", "flags"): "MsgFlags",
     ("futex_waitv", "flags"): "Futex2Flags",
     ("sockaddr", "family"): "SocketDomain",
 }
