@@ -26,7 +26,8 @@ from unotify.policy.oci.cubes import Unsayable, alternatives
 from unotify.policy.oci.exporting import Entry as Said
 from unotify.policy.oci.exporting import Exporter, pairs_of, width_of, worded, written
 from unotify.policy.oci.importing import architectures, counts
-from unotify.policy.oci.reading import Argument, Entry, Filter, read
+from unotify.policy.oci.profile import Argument, Entry, Filter
+from unotify.policy.oci.reading import read
 from unotify.policy.oci.words import ARCHITECTURES, MASKED, OPERATORS
 from unotify.policy.problems import listed
 

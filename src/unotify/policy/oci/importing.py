@@ -31,7 +31,8 @@ from unotify.abi.arch import Arch
 from unotify.bpf import CompareOp
 from unotify.policy.conditions import All, Any, Condition
 from unotify.policy.model import Place, Policy, Rule, Verb, Verdict
-from unotify.policy.oci.reading import Argument, Entry, Filter, Profile, read
+from unotify.policy.oci.profile import Argument, Entry, Filter, Profile
+from unotify.policy.oci.reading import read
 from unotify.policy.oci.words import HOSTS, MASKED, OPERATORS
 from unotify.policy.problems import listed
 from unotify.policy.raw import RawTest, raw_test
