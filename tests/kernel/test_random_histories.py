@@ -14,7 +14,7 @@ from tests.scenarios.language import Seen
 from tests.scenarios.real import RealStage, until
 from tests.scenarios.simulated import SimulatedStage
 from unotify.abi.seccomp import FilterFlag
-from unotify.testing.facility import entering, signals, stepping
+from unotify.testing.facility import noting, signals, stepping
 
 LONG = bool(os.environ.get("UNOTIFY_TEST_LONG"))
 THREADS = ("a", "b", "c")
@@ -200,7 +200,7 @@ class Histories(RuleBasedStateMachine):
         world = self.stages[0].world
         for name in sorted(self.asked):
             task = simulated.task(name)
-            if entering.note_of(world, task) is not None:
+            if noting.note_of(world, task) is not None:
                 until(lambda n=name, t=task: pending(real, n) == (USR1 in t.pending), "a signal")
                 real.waiting(name)
         for name in sorted(self.asked):

@@ -25,6 +25,7 @@ from unotify.testing.facility import (
     listening,
     looking,
     memory,
+    noting,
     signals,
     stepping,
     tasks,
@@ -559,7 +560,7 @@ class SimulatedWorker:
         """They sleep at once."""
         self.stage.settle()
         for thread in threads or ("",):
-            assert entering.note_of(self.world, self.task(thread)) is not None
+            assert noting.note_of(self.world, self.task(thread)) is not None
 
     def text(self, data: bytes) -> int:
         """A string in memory."""

@@ -25,7 +25,7 @@ from unotify.policy.model import Policy, Verb, Verdict
 from unotify.protocol import Continue, Fail, Return
 from unotify.supervisor import Instrument
 from unotify.supervisor.policies import policies_of
-from unotify.testing.facility import descriptors, entering
+from unotify.testing.facility import descriptors, judging
 from unotify.testing.facility.state import CallData, File
 from unotify.testing.supervised import Supervised
 
@@ -151,7 +151,7 @@ def _check(
     named = step.args if isinstance(step.args, Mapping) else {}
     words = () if isinstance(step.args, Mapping) else step.args
     data = target.begin(step.call, *words, arch=step.arch, **named)
-    value, _ = entering.judge(supervised.kernel.world, target.task, data)
+    value, _ = judging.judge(supervised.kernel.world, target.task, data)
     if value & ACTION_MASK == Action.USER_NOTIF:
         place = "supervisor"
         effect = _supervised(supervised, data, acted)

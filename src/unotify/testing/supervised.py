@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from unotify.calls import Call, Condition
 from unotify.protocol import Continue, Fail, InstallFd, Reply, Return
 from unotify.supervisor import Supervisor
-from unotify.testing.facility import entering, listening, stepping
+from unotify.testing.facility import listening, noting, stepping
 from unotify.testing.facility.traits import LATEST
 from unotify.testing.kernel import SimulatedKernel
 from unotify.testing.listener import Sent, SimulatedListener
@@ -135,7 +135,7 @@ class Supervised:
         for id in listener.sent.keys() - before:
             self.reply = self.reply_to(id)
         if not target.ended and not stepping.is_free(target.task):
-            note = entering.note_of(self.kernel.world, target.task)
+            note = noting.note_of(self.kernel.world, target.task)
             why = "nobody has answered it: a handler holds it" if note else "it sleeps"
             raise TimeoutError(f"the target's call has not returned: {why}")
         return target.answer()

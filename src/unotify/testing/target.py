@@ -14,7 +14,7 @@ from unotify.abi.model import Role
 from unotify.calls import Call
 from unotify.errors import Conflict, NotExpressible, UnknownName
 from unotify.policy.offline import Memory, prepare
-from unotify.testing.facility import descriptors, entering, memory, signals, stepping, tasks
+from unotify.testing.facility import descriptors, entering, memory, noting, signals, stepping, tasks
 from unotify.testing.facility.state import CallData, Task
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class FakeTarget:
     def waiting(self) -> bool:
         """Whether it waits for a supervisor's answer."""
         with self._kernel.changed:
-            return entering.note_of(self._kernel.world, self.task) is not None
+            return noting.note_of(self._kernel.world, self.task) is not None
 
     def answer(self, timeout: float = 10.0) -> Answer:
         """What its call returned.

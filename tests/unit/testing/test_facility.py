@@ -25,6 +25,7 @@ from unotify.testing.facility import (
     installing,
     listening,
     memory,
+    noting,
     signals,
     stepping,
     tasks,
@@ -302,7 +303,7 @@ def test_trampolines_of_probes(version: str, notified: bool) -> None:
     assert isinstance(fd, int)
     task = worker.task()
     entering.enter(stage.world, task, CallData(336, stage.audit()))
-    assert (entering.note_of(stage.world, task) is not None) == notified
+    assert (noting.note_of(stage.world, task) is not None) == notified
 
 
 def test_what_is_audited() -> None:

@@ -12,12 +12,11 @@ import errno
 from typing import Final
 
 from unotify.abi import tables
-from unotify.abi.seccomp import ACTION_MASK, DATA_MASK, MAX_ERRNO, Action, Mode, ResponseFlag
-from unotify.bpf.chain import severity
-from unotify.bpf.simulator import SeccompData, simulate
-from unotify.testing.facility.descriptors import receive_exactly, receive_lowest
+from unotify.abi.seccomp import ACTION_MASK, DATA_MASK, Action, Mode
 from unotify.testing.facility.ending import end_note, sleeps_killable
+from unotify.testing.facility.judging import capped, in_vdso, judge, unseen_uprobe, without_tracer
 from unotify.testing.facility.natives import run
+from unotify.testing.facility.noting import begin_note, continues, log_reply, result_of, take_gift
 from unotify.testing.facility.rules import effect
 from unotify.testing.facility.signals import (
     ERESTART_RESTARTBLOCK,
@@ -35,13 +34,11 @@ from unotify.testing.facility.signals import (
 from unotify.testing.facility.state import CallData, Filter, Note, NoteState, Task, World
 from unotify.testing.facility.tasks import die, end_process
 from unotify.testing.facility.tracing import INTERRUPTED, stops_at_entry, stops_at_filter
-from unotify.testing.facility.traits import Trait
 
 __all__ = [
     "enter",
     "enter_unseen",
     "leave",
-    "note_of",
     "read_clock",
     "resume",
     "sleep_state",
@@ -49,8 +46,6 @@ __all__ = [
     "would_wake",
 ]
 
-_UPROBES: Final = (335, 336)
-_X86_64: Final = 0xC000003E
 _STRICT: Final = frozenset({"read", "write", "exit", "rt_sigreturn", "sigreturn"})
 
 
@@ -122,45 +117,9 @@ def enter_unseen(world: World, task: Task, call: CallData) -> None:
     finish(world, task, run(world, task, call))
 
 
-_CPU_CLOCKS: Final = frozenset({2, 3})
-
-
-@effect("B7", otherwise=False)
-def in_vdso(clock: int) -> bool:
-    """The vDSO has all clocks but those of processor time, which take a call."""
-    return clock not in _CPU_CLOCKS
-
-
 def read_clock(world: World, task: Task, call: CallData) -> None:
     """clock_gettime(2) as libc makes it."""
     (enter_unseen if in_vdso(call.args[0]) else enter)(world, task, call)
-
-
-@effect("B1", otherwise=False)
-def unseen_uprobe(world: World, call: CallData) -> bool:
-    """Uretprobe and uprobe of x86-64 are made by the kernel's own trampolines: no filter runs."""
-    return world.has(Trait.UPROBE_UNSEEN) and call.arch == _X86_64 and call.nr in _UPROBES
-
-
-def verdict(world: World, filter: Filter, call: CallData) -> int:
-    """What one filter returns; it always returns the same for the same."""
-    key = (filter.program, call)
-    found = world.verdicts.get(key)
-    if found is None:
-        data = SeccompData(call.nr, call.arch, call.args, call.ip)
-        found = world.verdicts[key] = simulate(world.programs[filter.program], data)
-    return found
-
-
-@effect("F1", "F2", "B2", "B3", "B4", otherwise=(int(Action.ALLOW), None))
-def judge(world: World, task: Task, call: CallData) -> tuple[int, Filter | None]:
-    """All filters run, the newest first, on raw registers; the strongest action wins."""
-    value, winner = int(Action.ALLOW), None
-    for one in world.chain(task):
-        answer = verdict(world, one, call)
-        if severity(answer) < severity(value):
-            value, winner = answer, one
-    return value, winner
 
 
 def act(world: World, task: Task, call: CallData, value: int, winner: Filter | None) -> None:
@@ -170,7 +129,8 @@ def act(world: World, task: Task, call: CallData, value: int, winner: Filter | N
         finish(world, task, -capped(data))
     elif kind == Action.USER_NOTIF:
         assert winner is not None
-        notify(world, task, call, winner)
+        if not begin_note(world, task, call, winner):
+            finish(world, task, -errno.ENOSYS)
     elif kind == Action.TRACE and stops_at_filter(task):
         task.doing = ("traced", "filter", data)
     elif kind == Action.TRACE:
@@ -183,18 +143,6 @@ def act(world: World, task: Task, call: CallData, value: int, winner: Filter | N
         trap(world, task, data)
     else:
         kill(world, task, kind)
-
-
-@effect("F1", otherwise=0)
-def capped(data: int) -> int:
-    """ERRNO's number is 4095 at most."""
-    return min(data, MAX_ERRNO)
-
-
-@effect("F3", otherwise=0)
-def without_tracer() -> int:
-    """TRACE where nobody traces is ENOSYS."""
-    return -errno.ENOSYS
 
 
 @effect("F2")
@@ -220,53 +168,7 @@ def kill(world: World, task: Task, kind: int) -> None:
         leave(world, task, 0)
 
 
-# -- the life of a notification, on the target's side ------------------------------
-
-
-def notify(world: World, task: Task, call: CallData, filter: Filter) -> None:
-    """Become a notification and sleep, or fail where nobody can be asked."""
-    if has_no_listener(filter):
-        finish(world, task, -errno.ENOSYS)
-        return
-    note = Note(world.key(), filter.key, task.tid, next_id(filter), call)
-    world.notes[note.key] = note
-    filter.notes += (note.key,)
-    count_request(filter)
-    count_arrival(filter)
-    task.doing = ("notified", note.key, False)
-
-
-@effect("F5", "F6", "R4", "R8", otherwise=False)
-def has_no_listener(filter: Filter) -> bool:
-    """The winner's own listener is asked; where it has none, or no more, the call is ENOSYS."""
-    return not filter.listener
-
-
-@effect("N4", otherwise=1)
-def next_id(filter: Filter) -> int:
-    """Ids count up, 64 bits wide, and come again only after all others."""
-    found = filter.next_id
-    filter.next_id = (found + 1) & (1 << 64) - 1
-    return found
-
-
-@effect("N1")
-def count_request(filter: Filter) -> None:
-    """A new notification wakes a reader."""
-    filter.requests += 1
-
-
-@effect("E8")
-def count_arrival(filter: Filter) -> None:
-    """A new notification is one edge for those who poll for edges."""
-    filter.arrivals += 1
-
-
-def note_of(world: World, task: Task) -> Note | None:
-    """The notification that a thread sleeps as."""
-    if task.doing and task.doing[0] in ("notified", "interrupted"):
-        return world.notes[task.doing[1]]
-    return None
+# -- steps of those who sleep ------------------------------------------------------
 
 
 def sleep_state(world: World, task: Task) -> str:
@@ -336,25 +238,6 @@ def _woken(world: World, task: Task, note: Note) -> None:
         task.doing = ("notified", note.key, sleeps_killable(world, note))
 
 
-def take_gift(world: World, task: Task, note: Note) -> None:
-    """Put one descriptor in, in the target's own context (A2), and tell whoever gave it."""
-    gift, note.gifts = world.gifts[note.gifts[0]], note.gifts[1:]
-    place = receive_exactly if gift.exact else receive_lowest
-    fd = place(world, task, gift)
-    gift.result, gift.taken, gift.done = fd, True, True
-    if gift.answers:
-        answer_by_gift(note, fd)
-
-
-@effect("A10", "A15")
-def answer_by_gift(note: Note, fd: int) -> None:
-    """ADDFD_FLAG_SEND answers with the number; if nothing was installed, it still waits."""
-    if fd < 0:
-        note.state = NoteState.SENT
-    else:
-        note.value, note.error, note.flags = fd, 0, 0
-
-
 def take_reply(world: World, task: Task, note: Note) -> None:
     """The reply becomes the call's result, or lets it run."""
     call = note.data
@@ -367,24 +250,6 @@ def take_reply(world: World, task: Task, note: Note) -> None:
     if filter.log:
         log_reply(world, task, call)
     finish(world, task, result_of(note))
-
-
-@effect("C1", otherwise=False)
-def continues(note: Note) -> bool:
-    """CONTINUE runs the call with its registers as they were; no filter runs again."""
-    return bool(note.flags & ResponseFlag.CONTINUE)
-
-
-@effect("C6")
-def log_reply(world: World, task: Task, call: CallData) -> None:
-    """With FLAG_LOG a reply is audited, a CONTINUE is not."""
-    world.audit += ((task.tid, call.nr, int(Action.USER_NOTIF)),)
-
-
-@effect("V1", "V2", "V3", "V4", "V6", otherwise=0)
-def result_of(note: Note) -> int:
-    """The error if there is one, of whatever sign, or else the value."""
-    return note.error or note.value
 
 
 # -- back to the program -----------------------------------------------------------

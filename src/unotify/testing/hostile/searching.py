@@ -14,7 +14,7 @@ from typing import Final
 
 from unotify.abi.arch import Arch
 from unotify.testing.exploring import Exploration, Move, Violation, explore
-from unotify.testing.facility import entering
+from unotify.testing.facility import noting
 from unotify.testing.facility.memory import poke
 from unotify.testing.facility.state import NoteState, World
 from unotify.testing.hostile.attempts import (
@@ -183,7 +183,7 @@ class Hunt:
         first = world.tasks.get(stage.first)
         if memory.got or first is None or first.dead:
             return
-        note = entering.note_of(world, first)
+        note = noting.note_of(world, first)
         if note is not None:
             if note.state == NoteState.INIT:
                 yield self._move("the supervisor looks, and decides", _Tried(make=self._serves))

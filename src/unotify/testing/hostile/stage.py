@@ -25,7 +25,16 @@ from unotify.policy.model import Policy
 from unotify.policy.offline import Memory
 from unotify.protocol import Return
 from unotify.supervisor import Instrument, Supervisor
-from unotify.testing.facility import descriptors, entering, listening, memory, stepping, tasks
+from unotify.testing.facility import (
+    descriptors,
+    entering,
+    judging,
+    listening,
+    memory,
+    noting,
+    stepping,
+    tasks,
+)
 from unotify.testing.facility.state import CallData, NoteState, Task, World
 from unotify.testing.hostile.bans import Bans, Identity
 from unotify.testing.hostile.effects import Effect, of_act
@@ -109,7 +118,7 @@ class _Kernel(SimulatedKernel):
 
 def may_go_on(world: World, tid: int) -> bool:
     """Whether a target has been let go, and has not gone."""
-    note = entering.note_of(world, world.tasks[tid])
+    note = noting.note_of(world, world.tasks[tid])
     return (
         note is not None
         and note.state == NoteState.REPLIED
@@ -222,7 +231,7 @@ class Stage:
     def enter(self, world: World, tid: int, call: CallData) -> None:
         """Let a thread make a call with these registers."""
         task = world.tasks[tid]
-        value, _ = entering.judge(world, task, call)
+        value, _ = judging.judge(world, task, call)
         entering.enter(world, task, call)
         self.kernel.settle()
         action = value & ACTION_MASK
@@ -279,7 +288,7 @@ class Stage:
         """Do all there is to do for a call, at once and in the usual order."""
         for _ in range(4):
             task = world.tasks.get(tid)
-            note = None if task is None or task.dead else entering.note_of(world, task)
+            note = None if task is None or task.dead else noting.note_of(world, task)
             if note is None:
                 return
             if may_go_on(world, tid):
