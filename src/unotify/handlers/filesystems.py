@@ -29,7 +29,7 @@ from unotify.errors import KernelError, Refused
 from unotify.handlers.answers import find_there
 from unotify.handlers.devices import devices_of
 from unotify.handlers.options import FileSystems, Option, parse_size, without_more_than
-from unotify.kernel.attaching import inside
+from unotify.kernel.entered import inside
 from unotify.kernel.fuse import serve
 from unotify.kernel.locking import locked
 from unotify.kernel.mounting import Mount, device_path, needs_device, open_context

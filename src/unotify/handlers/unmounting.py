@@ -26,15 +26,8 @@ from unotify.abi.constants import UmountFlags
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
 from unotify.handlers.answers import find_there, name_of, passing_errors
-from unotify.kernel.attaching import (
-    Attached,
-    mount_id,
-    mounts_of,
-    mounts_on_the_way,
-    pivot,
-    unmount,
-    unmount_name,
-)
+from unotify.kernel.attaching import mount_id, pivot, unmount, unmount_name
+from unotify.kernel.mount_tables import Attached, mounts_of, mounts_on_the_way
 from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor.addons import verb
 

@@ -1,8 +1,7 @@
 """Mounts in the namespaces of targets: attached, changed and unmounted.
 
 Theory of operation. To attach, and to unmount, a thread has to be in the mount namespace that the
-place is of. It enters for that one act and ends: there is no way back that could fail. In there
-absolute paths are the target's, so what is meant is given by descriptors, and nothing is imported.
+place is of (`unotify.kernel.entered`). What is meant is given by descriptors.
 
 The calls are those of Linux 5.2, mount_setattr(2) is of 5.12.
 """
@@ -12,41 +11,30 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 import stat
 import struct
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from os.path import samestat
+from typing import Final
 
 from unotify.errors import KernelError
 from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import number
+from unotify.kernel.entered import inside
 from unotify.kernel.mounting import Mount, clone
-from unotify.kernel.walking import IN_ROOT, NO_MAGICLINKS, openat2
 
 __all__ = [
-    "Attached",
     "attach",
     "bind",
     "change",
     "copy",
-    "inside",
     "mount_id",
-    "mounts_of",
-    "mounts_on_the_way",
     "pivot",
     "unmount",
     "unmount_name",
 ]
 
-T = TypeVar("T")
-
-_CLONE_FS: Final = 0x200
-_CLONE_NEWNS: Final = 0x20000
-_CLONE: Final = {"cgroup": 0x02000000, "ipc": 0x08000000, "net": 0x40000000}
 _BOTH_ARE_DESCRIPTORS: Final = 0x4 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
 _MNT_DETACH: Final = 0x2
 _UMOUNT_NOFOLLOW: Final = 0x8
@@ -56,49 +44,6 @@ _AT_NO_AUTOMOUNT: Final = 0x800
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_MNT_ID: Final = 0x1000
 _PATH: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-def inside(
-    namespace: int, work: Callable[[], T], *, others: Mapping[str, int] = MappingProxyType({})
-) -> T:
-    """Do *work* in a thread that is in a mount namespace, and return what it returns.
-
-    Args:
-        namespace: A descriptor of the namespace; -1: it stays in ours.
-        work: Makes system calls on descriptors; must open nothing by path, and import nothing.
-        others: Descriptors of other namespaces to be in, by kind: ``net``, ``ipc``, ``cgroup``.
-
-    Raises:
-        KernelError: EPERM: it takes CAP_SYS_ADMIN over the namespaces, and CAP_SYS_CHROOT.
-    """
-    found: list[T] = []
-    failed: list[BaseException] = []
-    unshare, setns = number("unshare"), number("setns")
-    entered = [(fd, _CLONE[kind]) for kind, fd in others.items()]
-    if namespace >= 0:
-        entered.append((namespace, _CLONE_NEWNS))
-
-    def run() -> None:
-        try:
-            # Those who share their directory with others cannot enter (setns(2)).
-            check(syscall(unshare, _CLONE_FS), "unshare(2)")
-            for fd, kind in entered:
-                check(
-                    syscall(setns, fd, kind),
-                    "setns(2)",
-                    "a namespace of the target cannot be entered",
-                    hint="the supervisor needs CAP_SYS_ADMIN and CAP_SYS_CHROOT",
-                )
-            found.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="unotify-inside", daemon=True)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]
 
 
 def attach(namespace: int, mount: Mount, place: int) -> None:
@@ -285,93 +230,6 @@ def unmount_name(namespace: int, directory: int, name: bytes, mount: int, flags:
     inside(namespace, run)
 
 
-def mounts_on_the_way(namespace: int, path: bytes) -> list[int]:
-    """The ids of the mount at *path* and of those above it, in a mount namespace.
-
-    Empty if there is no such path.
-
-    Args:
-        namespace: A descriptor of the namespace.
-        path: Links in it are followed.
-
-    Raises:
-        KernelError: As `inside`.
-    """
-    openat, close = number("openat"), os.close
-
-    def run() -> list[int]:
-        found: list[int] = []
-        root = check(syscall(openat, _AT_FDCWD, b"/", _PATH, 0), "open(2)")
-        try:
-            top = mount_id(root)
-            here = openat2(root, path, os.O_PATH | os.O_CLOEXEC, 0, IN_ROOT | NO_MAGICLINKS)
-            while here >= 0:
-                mount = mount_id(here)
-                if mount not in found:
-                    found.append(mount)
-                above = -1
-                if mount != top or not _same(here, root):
-                    above = syscall(openat, here, b"..", _PATH, 0)
-                    if above == -errno.ENOTDIR:  # the mount of a file
-                        above = openat2(root, path.rpartition(b"/")[0] or b"/", _PATH, 0, IN_ROOT)
-                close(here)
-                here = above
-            return found
-        finally:
-            close(root)
-
-    return inside(namespace, run)
-
-
-class Attached(NamedTuple):
-    """A mount, as ``mountinfo`` tells of it.
-
-    Attributes:
-        id: Its id.
-        above: The id of the mount that it is attached to.
-        path: Where that is, from the root of the mount namespace; renames show.
-    """
-
-    id: int
-    above: int
-    path: bytes
-
-
-_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
-
-
-def mounts_of(namespace: int) -> list[Attached]:
-    """All mounts of a mount namespace, the oldest first (proc_pid_mountinfo(5)).
-
-    Args:
-        namespace: A descriptor of the namespace.
-
-    Raises:
-        KernelError: As `inside`.
-    """
-    # It tells of the namespace of who opens it, which may have no procfs.
-    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    openat, name = number("openat"), b"thread-self/mountinfo"
-
-    def run() -> bytes:
-        table = check(syscall(openat, proc, name, os.O_RDONLY | os.O_CLOEXEC, 0), "open(2)")
-        try:
-            return b"".join(iter(lambda: os.read(table, 1 << 16), b""))
-        finally:
-            os.close(table)
-
-    try:
-        lines = inside(namespace, run).splitlines()
-    finally:
-        os.close(proc)
-    found = []
-    for line in lines:
-        words = line.split(b" ", 5)
-        path = _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), words[4])
-        found.append(Attached(int(words[0]), int(words[1]), path))
-    return found
-
-
 def pivot(namespace: int, root: int, new_root: int, put_old: int) -> None:
     """Make *new_root* the root of a mount namespace: pivot_root(2).
 
@@ -392,7 +250,7 @@ def pivot(namespace: int, root: int, new_root: int, put_old: int) -> None:
     def run() -> None:
         own = check(syscall(openat, _AT_FDCWD, b"/", _PATH, 0), "open(2)")
         try:
-            if mount_id(own) != mount_id(root) or not _same(own, root):
+            if mount_id(own) != mount_id(root) or not samestat(os.fstat(own), os.fstat(root)):
                 raise KernelError(errno.EINVAL, "pivot_root(2)", "the target has another root")
         finally:
             os.close(own)
@@ -403,7 +261,3 @@ def pivot(namespace: int, root: int, new_root: int, put_old: int) -> None:
         inside(namespace, run)
     finally:
         os.close(descriptors)
-
-
-def _same(one: int, other: int) -> bool:
-    return os.path.samestat(os.fstat(one), os.fstat(other))
