@@ -26,9 +26,10 @@ from unotify.abi.types import Address
 from unotify.calls.lookups import Spot, spot_of
 from unotify.errors import KernelError, PathTooLong, Refused
 from unotify.handlers.answers import find_there, passing_errors, put
-from unotify.handlers.filesystems import LAYERS, Made, Rules, finish, make
+from unotify.handlers.filesystems import Made, Rules, finish, make
 from unotify.handlers.keeping import KEPT, Detached, Pending
 from unotify.handlers.options import Option
+from unotify.handlers.overlays import LAYERS
 from unotify.kernel.attaching import change, copy
 from unotify.kernel.mounting import Context, open_context
 from unotify.kernel.standins import empty_directory

@@ -17,25 +17,25 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from unotify.abi.constants import MountAttr, MountFlags
-from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
 from unotify.errors import KernelError, Refused
 from unotify.handlers.answers import find_there
 from unotify.handlers.devices import devices_of
 from unotify.handlers.options import FileSystems, Option, parse_size, without_more_than
+from unotify.handlers.overlays import LAYERS, layers_of, make_overlay
+from unotify.handlers.served import make_served
 from unotify.kernel.entered import inside
-from unotify.kernel.fuse import serve
 from unotify.kernel.locking import locked
 from unotify.kernel.mounting import Mount, device_path, needs_device, open_context
 from unotify.kernel.rights import CAP_DAC_OVERRIDE, CAP_SYS_ADMIN, mine, taken_on
 
-__all__ = ["ATTRIBUTES", "LAYERS", "Made", "Rules", "attributes_of", "finish", "make", "rules_of"]
+__all__ = ["ATTRIBUTES", "Made", "Rules", "attributes_of", "finish", "make", "rules_of"]
 
 _log = logging.getLogger("unotify")
 
@@ -73,8 +73,6 @@ _SETTINGS: Final = frozenset(("sysfs", "cgroup", "cgroup2"))
 _OF_MOUNTER: Final = frozenset(
     ("proc", "sysfs", "mqueue", "cgroup2", "cgroup", "nfs", "nfs4", "cifs")
 )
-LAYERS: Final = ("lowerdir", "lowerdir+", "upperdir", "workdir")
-"""Options of an overlay that are paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,15 @@ def make(
     for option in options:
         rules.file_systems.require(fstype, option)
     if fstype in rules.fuse:
-        return _served(caller, fstype, source, options, rules, flags)
+        served = make_served(
+            caller,
+            source,
+            options,
+            rules.fuse[fstype],
+            devices=rules.devices,
+            attributes=attributes_of(flags) | rules.forced,
+        )
+        return Made(served, owned=False, kept=rules.forced)
     if fstype == "tmpfs" and rules.size is not None:
         options = without_more_than(options, parse_size(rules.size))
     kept = rules.forced
@@ -207,56 +213,6 @@ def make(
     return Made(made, device is not None or fstype in _OWNED, kept)
 
 
-_NOBODY: Final = 65534
-_LAYERS_MOST: Final = 200
-"""As many as can be passed to a process at once, with some room."""
-
-
-def _served(
-    caller: Any,
-    fstype: str,
-    source: Spot | None,
-    options: Sequence[Option],
-    rules: Rules,
-    flags: int,
-) -> Made:
-    """A file system that a program of the host serves, with the rights of the caller's user."""
-    if source is None:
-        raise Refused("no source is named", errno=errno.EINVAL)
-    values = {"flags": os.O_RDONLY | os.O_NONBLOCK, "mode": 0}
-    done = caller.act(Act("openat", "openat", values, {"path": source}, returns_fd=True))
-    if done.value < 0:
-        raise Refused("the source cannot be opened", errno=-done.value)
-    try:
-        status = os.fstat(done.fd)
-        if stat.S_ISBLK(status.st_mode):
-            if not devices_of(rules.devices).has(stat.S_IFBLK, status.st_rdev):
-                raise Refused("the device is not listed", errno=errno.EPERM)
-        elif not stat.S_ISREG(status.st_mode):
-            raise Refused("the source is neither a file nor a device", errno=errno.EINVAL)
-        theirs = caller.credentials
-        uid, gid = (theirs.uid, theirs.gid) if theirs.uid else (_NOBODY, _NOBODY)
-        command = [
-            part.replace("{uid}", str(uid)).replace("{gid}", str(gid))
-            for part in rules.fuse[fstype]
-        ]
-        told = [str(option) for option in options if option.key not in ("ro", "rw")]
-        if any("," in text or "\\" in text for text in told):
-            # To the program it would be another option, which is not listed.
-            raise Refused("an option with a comma or backslash in it", errno=errno.EINVAL)
-        command += ["-o", ",".join(told)] if told else []
-        if not caller.is_waiting():
-            raise Refused("it has given up", errno=errno.EINTR)
-        attributes = attributes_of(flags) | rules.forced
-        return Made(
-            serve(command, done.fd, owner=caller.listener, uid=uid, gid=gid, attributes=attributes),
-            owned=False,
-            kept=rules.forced,
-        )
-    finally:
-        os.close(done.fd)
-
-
 def _make(
     caller: Any,
     fstype: str,
@@ -269,9 +225,9 @@ def _make(
     kinds = ("net", "ipc", "cgroup") if fstype in _OF_MOUNTER else ()
     others = own_namespaces(caller, stack, *kinds)
     pids = own_namespaces(caller, stack, "pid") if fstype == "proc" else {}
-    layers = _layers(caller, options) if fstype == "overlay" else []
+    layers = layers_of(caller, options) if fstype == "overlay" else []
     if fstype == "overlay" and not caller.around.shares("user"):
-        return _overlay(caller, source, layers, options, attributes)
+        return make_overlay(caller, source, layers, options, attributes)
     path = "" if device is None else stack.enter_context(device_path(device))
     # Layers have to be of the namespace that the overlay is made in.
     within = own_namespaces(caller, stack, "mnt").get("mnt", -1) if layers else -1
@@ -315,23 +271,6 @@ def _make(
             _log.info("%s: %r", fstype, line)  # options of the target are in it
 
 
-def _overlay(
-    caller: Any,
-    source: Spot | None,
-    layers: Sequence[tuple[str, int]],
-    options: Sequence[Option],
-    attributes: int,
-) -> Mount:
-    """An overlay that may look at its layers as the caller may, in its user namespace."""
-    told = [str(option) for option in options if option.key not in LAYERS]
-    told += [] if source is None else [f"source={os.fsdecode(source.path)}"]
-    if len(layers) > _LAYERS_MOST or any("\0" in text for text in told):
-        raise Refused("too many layers", errno=errno.EINVAL)
-    if not caller.is_waiting():
-        raise Refused("it has given up", errno=errno.EINTR)
-    return Mount(caller.overlay(layers, told, attributes))
-
-
 def finish(caller: Any, made: Made, rules: Rules) -> Mount:
     """Make what was made the target's: with its ids, and with attributes that it cannot take off.
 
@@ -356,53 +295,6 @@ def _map_ids(mount: Mount, rules: Rules, namespace: int) -> None:
     except KernelError as error:
         if error.errno != errno.EINVAL or rules.ids != "nobody":
             raise
-
-
-def _layers(caller: Any, options: Iterable[Option]) -> list[tuple[str, int]]:
-    """The directories of an overlay, as the caller finds them, by the key that each is set with."""
-    found: list[tuple[str, int]] = []
-    for option in options:
-        if option.key not in LAYERS:
-            continue
-        lower = option.key.startswith("lowerdir")
-        value = option.value or ""
-        if option.key == "lowerdir":
-            paths = _split(value)
-        else:
-            paths = [value if lower else _plain(value)]
-        for path in paths:
-            name = f"{option.key} {len(found)}"
-            held = find_there(caller, name, Spot(os.fsencode(path)))
-            if not lower and not caller.may(held, os.W_OK | os.X_OK):
-                raise Refused(f"{path} is not to be written to", errno=errno.EACCES)
-            found.append(("lowerdir+" if lower else option.key, held.fd))
-    return found
-
-
-def _split(text: str) -> list[str]:
-    parts, part, escaped = [], "", False
-    for character in text + ":":
-        if character == ":" and not escaped:
-            if not part:
-                raise Refused("an empty layer", errno=errno.EINVAL)
-            parts.append(_plain(part))
-            part = ""
-        else:
-            part += character
-        escaped = character == "\\" and not escaped
-    return parts
-
-
-def _plain(text: str) -> str:
-    """*text* without the backslashes that kept separators from being ones."""
-    found, escaped = "", False
-    for character in text:
-        if escaped or character != "\\":
-            found += character
-            escaped = False
-        else:
-            escaped = True
-    return found
 
 
 def rules_of(given: Mapping[str, Any]) -> Rules:
