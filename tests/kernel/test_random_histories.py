@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.scenarios.language import Seen
-from tests.scenarios.real import RealStage, until
+from tests.scenarios.real import RealStage
+from tests.scenarios.real_waiting import until
 from tests.scenarios.simulated import SimulatedStage
 from unotify.abi.seccomp import FilterFlag
 from unotify.testing.facility import noting, signals, stepping

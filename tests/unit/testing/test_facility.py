@@ -9,12 +9,10 @@ from itertools import pairwise
 import pytest
 
 from tests.scenarios.language import Answer, Seen
-from tests.scenarios.simulated import (
-    SimulatedListener,
-    SimulatedStage,
-    SimulatedWorker,
-    code_of,
-)
+from tests.scenarios.simulated import SimulatedStage
+from tests.scenarios.simulated_listener import SimulatedListener
+from tests.scenarios.simulated_words import code_of
+from tests.scenarios.simulated_worker import SimulatedWorker
 from unotify.abi.seccomp import Action, FilterFlag
 from unotify.bpf.instructions import Instruction
 from unotify.testing.facility import (
