@@ -1,6 +1,7 @@
 /* Calls whose arguments another thread rewrites all the time. Prints what came of them.
  *
- * Arguments: path COUNT GOOD EVIL [ROOT] | how COUNT GOOD | address COUNT GOODPORT EVILPORT
+ * Arguments: path COUNT GOOD EVIL [ROOT] | how COUNT GOOD | address COUNT GOODPORT EVILPORT |
+ *            unix COUNT GOOD EVIL, two sockets or names of them
  * Output: how many succeeded, were refused, failed otherwise, and had a forbidden result.
  */
 #define _GNU_SOURCE
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct how { uint64_t flags, mode, resolve; };
@@ -76,6 +78,21 @@ static int by_address(void)
 	return result;
 }
 
+static int by_unix(void)
+{
+	struct sockaddr_un found = { 0 };
+	socklen_t length = sizeof found;
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0), result = 0;
+	if (syscall(SYS_connect, fd, shared, sizeof found) < 0)
+		result = -errno;
+	else if (getpeername(fd, (struct sockaddr *)&found, &length))
+		result = 1;
+	else
+		result = strcmp(found.sun_path, good + 2) != 0;
+	close(fd);
+	return result;
+}
+
 int main(int argc, char **argv)
 {
 	int (*call)(void) = by_path;
@@ -92,6 +109,13 @@ int main(int argc, char **argv)
 		strcpy(good + 2048, argv[3]);
 		allowed->flags = O_RDONLY | O_CLOEXEC;
 		forbidden->flags = O_RDWR | O_TRUNC | O_CLOEXEC;
+	} else if (!strcmp(argv[1], "unix")) {
+		struct sockaddr_un *allowed = (void *)good, *forbidden = (void *)evil;
+		call = by_unix;
+		size = sizeof *allowed;
+		allowed->sun_family = forbidden->sun_family = AF_UNIX;
+		strncpy(allowed->sun_path, argv[3], sizeof allowed->sun_path - 1);
+		strncpy(forbidden->sun_path, argv[4], sizeof forbidden->sun_path - 1);
 	} else {
 		struct sockaddr_in *allowed = (void *)good, *forbidden = (void *)evil;
 		call = by_address;

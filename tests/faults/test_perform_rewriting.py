@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,38 @@ do = "perform"
     with Supervisor(policy=str(policy)) as supervisor, exchanging(base / "good", base / "link"):
         path = base / "good/file"
         assert mixed(storm(supervisor, target, "path", path, path))
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["rewritten", "swapped"])
+def test_a_unix_socket(target: str, tmp_path: Path, swapped: bool) -> None:
+    """Who is connected is the socket that a rule found, whatever memory and names say by then."""
+    base = tmp_path.resolve()
+    for name in ("good", "evil"):
+        (base / name).mkdir()
+    (base / "link").symlink_to("evil")
+    policy = tmp_path / "policy.toml"
+    refused = f'under(resolved(address.path), ("{base}/evil", "{base}/link"))'
+    policy.write_text(f"""
+version = 1
+default = "allow"
+[[rule]]
+calls = ["connect"]
+where = '{refused}'
+do = {{ fail = "EACCES" }}
+[[rule]]
+calls = ["connect"]
+do = "perform"
+""")
+    with ExitStack() as stack:
+        for name in ("good", "evil"):
+            server = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            server.bind(str(base / name / "socket"))
+        supervisor = stack.enter_context(Supervisor(policy=str(policy)))
+        good, evil = base / "good/socket", base / "evil/socket"
+        if swapped:
+            evil = good
+            stack.enter_context(exchanging(base / "good", base / "link"))
+        assert mixed(storm(supervisor, target, "unix", good, evil))
 
 
 @pytest.mark.usefixtures("needs_root")

@@ -9,9 +9,10 @@ from unotify.abi import constants
 from unotify.abi.arch import Arch
 from unotify.abi.model import Role
 from unotify.calls.call import Call
+from unotify.calls.paths import TargetPath
 from unotify.errors import BadAddress, NotExpressible
 
-__all__ = ["AT_FDCWD", "RESOLVE_IN_ROOT", "Spot", "spot_of"]
+__all__ = ["AT_FDCWD", "RESOLVE_IN_ROOT", "Spot", "path_of", "spot_of"]
 
 AT_FDCWD: Final = -100
 """Instead of a descriptor: the current directory."""
@@ -121,14 +122,46 @@ class Spot(NamedTuple):
         return bool(self.resolve & RESOLVE_IN_ROOT)
 
 
+def path_of(call: Call, argument: str) -> TargetPath | None:
+    """The path that *argument* of *call* is, or that the address of a unix socket has, as given.
+
+    Returns:
+        ``None`` if there is none: a NULL, or an address of another kind.
+
+    Raises:
+        TargetError: It cannot be read.
+    """
+    given: Any = getattr(call, argument)
+    if call.spec.arg(argument).role is Role.SOCKADDR:
+        raw: bytes | None = getattr(given, "path", None)
+        return None if raw is None else TargetPath.from_bytes(raw)
+    found: TargetPath | None = given
+    return found
+
+
+def _socket_spot(call: Call, argument: str) -> Spot:
+    path = path_of(call, argument)
+    if path is None:
+        raise NotExpressible(f"{call.call_name} {argument} is no path of a unix socket")
+    if call.call_name == "bind":
+        return Spot(path.raw, follow=False, parent=True)
+    return Spot(path.raw)
+
+
 def spot_of(call: Call, argument: str) -> Spot:
     """Tell how the kernel looks *argument* of *call* up; reads the path.
 
+    Args:
+        call: The call.
+        argument: A path, or the address of a unix socket: its path is meant then.
+
     Raises:
         TargetError: The path cannot be read.
-        NotExpressible: *argument* is no path.
+        NotExpressible: *argument* is no path, or an address without one.
     """
     spec = call.spec.arg(argument)
+    if spec.role is Role.SOCKADDR:
+        return _socket_spot(call, argument)
     if spec.role is not Role.PATH:
         raise NotExpressible(f"{call.call_name} {argument} is not a path that is looked up")
     path: bytes | None = getattr(type(call), argument).bytes_of(call)

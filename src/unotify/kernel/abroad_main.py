@@ -167,7 +167,7 @@ def _done(
                 outcome = overlay(act, pins)
             elif act.name in SOCKETS:
                 outcome = execute_on_socket(
-                    act, place, given, passed, None, own_cwd=True, wait=_waiting(answer)
+                    act, place, pins, given, passed, None, own_cwd=True, wait=_waiting(answer)
                 )
             else:
                 outcome = execute(act, place, pins, given, _waiting(answer))

@@ -211,7 +211,7 @@ class Actor:
         def work(wait: Waiting, own_cwd: bool) -> Outcome:
             if act.name in SOCKETS:
                 return execute_on_socket(
-                    act, place, fds, passed, sender, own_cwd=own_cwd, wait=wait
+                    act, place, pins, fds, passed, sender, own_cwd=own_cwd, wait=wait
                 )
             return execute(act, place, pins, fds, wait)
 

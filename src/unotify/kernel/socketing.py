@@ -102,6 +102,7 @@ class Sender(NamedTuple):
 def execute_on_socket(
     act: Act,
     place: Place,
+    pins: Mapping[str, Pin],
     fds: Mapping[str, int],
     passed: Mapping[int, int],
     sender: Sender | None,
@@ -114,6 +115,7 @@ def execute_on_socket(
     Args:
         act: What.
         place: Where paths of unix sockets begin.
+        pins: What the path in ``address`` was found to name already.
         fds: Our copy of the socket.
         passed: Our copies of descriptors that are sent along, by the target's number.
         sender: Who it is from, where that can be said.
@@ -124,14 +126,15 @@ def execute_on_socket(
     _option(fd, _SO_TYPE)  # what is no socket is refused before any path is looked at
     if act.values.get("fresh") == HOST:
         return _on_host(act, place, fd, passed, wait)
+    held = pins.get("address")
     if act.name == "sendmsg":
-        return _send(act, place, fd, passed, sender, wait)
+        return _send(act, place, fd, passed, sender, wait, held)
     address = act.values["address"]
     assert isinstance(address, bytes)
     if act.name == "bind":
-        return _bind(place, fd, address, own_cwd=own_cwd)
+        return _bind(place, fd, address, held, own_cwd=own_cwd)
     family = _AF.unpack_from(address)[0] if len(address) >= 2 else 0
-    address, pinned = _address(place, address)
+    address, pinned = _address(place, address, held)
     fresh = -1
     try:
         if act.values.get("fresh"):
@@ -199,27 +202,33 @@ def unix_path(address: bytes) -> bytes | None:
     return address[2:].split(b"\0", 1)[0]
 
 
-def _address(place: Place, address: bytes) -> tuple[bytes, Pin | None]:
-    """*address*, with a pinned socket in place of its path."""
+def _address(place: Place, address: bytes, held: Pin | None) -> tuple[bytes, Pin | None]:
+    """*address*, with a pinned socket in place of its path; and what is to be closed after it.
+
+    *held* is that socket, if somebody has pinned it before.
+    """
     path = unix_path(address)
     if path is None:
         return address, None
-    pinned = pin(place, Spot(path))
-    if pinned.name:
+    found = pin(place, Spot(path)) if held is None else held
+    ours = found if held is None else None
+    if found.name:
         # Whoever makes it now may make it a link, which would be followed from our own root.
-        pinned.close()
+        if ours is not None:
+            ours.close()
         raise Refused(f"{os.fsdecode(path)}: there is no such socket", errno=errno.ENOENT)
-    return _AF.pack(socket.AF_UNIX) + b"/proc/thread-self/fd/%d\0" % pinned.fd, pinned
+    return _AF.pack(socket.AF_UNIX) + b"/proc/thread-self/fd/%d\0" % found.fd, ours
 
 
-def _bind(place: Place, fd: int, address: bytes, *, own_cwd: bool) -> Outcome:
+def _bind(place: Place, fd: int, address: bytes, held: Pin | None, *, own_cwd: bool) -> Outcome:
     path = unix_path(address)
     if path is None:
         return Outcome(syscall(number("bind"), fd, address, len(address)))
-    pinned = pin(place, Spot(path, follow=False, parent=True))
+    pinned = pin(place, Spot(path, follow=False, parent=True)) if held is None else held
     try:
-        # The path stays as it is where it can: getsockname(2) tells it.
-        if own_cwd:
+        # The path stays as it is where it can: getsockname(2) tells it. Not if the directory was
+        # decided about, since the path may lead elsewhere by now.
+        if own_cwd and held is None:
             with _standing(place) as there:
                 if there and _means_the_same(place, path, pinned):
                     return Outcome(syscall(number("bind"), fd, address, len(address)))
@@ -229,7 +238,8 @@ def _bind(place: Place, fd: int, address: bytes, *, own_cwd: bool) -> Outcome:
             return Outcome(-errno.ENAMETOOLONG)
         return Outcome(syscall(number("bind"), fd, address, len(address)))
     finally:
-        pinned.close()
+        if held is None:
+            pinned.close()
 
 
 @contextmanager
@@ -295,6 +305,7 @@ def _send(
     passed: Mapping[int, int],
     sender: Sender | None,
     wait: Waiting,
+    held: Pin | None = None,
 ) -> Outcome:
     flags = int(act.values["flags"] or 0) | socket.MSG_NOSIGNAL
     stream = _option(fd, _SO_TYPE) == socket.SOCK_STREAM
@@ -305,7 +316,8 @@ def _send(
         if message.cut and not stream:
             done = -errno.EMSGSIZE
         else:
-            done = _send_one(place, fd, message, passed, sender if unix else None, flags, wait)
+            whose = sender if unix else None
+            done = _send_one(place, fd, message, passed, whose, flags, wait, held)
         if not several:
             return Outcome(done)
         if done < 0:
@@ -325,8 +337,9 @@ def _send_one(
     sender: Sender | None,
     flags: int,
     wait: Waiting,
+    held: Pin | None,
 ) -> int:
-    address, pinned = _address(place, message.address)
+    address, pinned = _address(place, message.address, held)
     try:
         control = b"".join(_controls(message.controls, passed, sender))
         vector = _Vector(message.data, len(message.data))

@@ -91,7 +91,10 @@ class Facts(Protocol):
         """Its path in the unified hierarchy."""
 
     def resolved(self, argument: str) -> str:
-        """What the path argument names, symlinks and ``..`` followed, seen from its root."""
+        """What the path argument names, symlinks and ``..`` followed, seen from its root.
+
+        Of the address of a unix socket, its path is meant.
+        """
 
     def fd_kind(self, fd: int) -> str:
         """``file``, ``directory``, ``socket``, ``pipe``, ``char``, ``block``, ``anon`` ..."""

@@ -21,6 +21,7 @@ from unotify.abi.model import ArgSpec, CallSpec, Role
 from unotify.abi.structs import NOTIF
 from unotify.abi.types import Address
 from unotify.calls import Call, class_for
+from unotify.calls.lookups import path_of
 from unotify.calls.structs import LAYOUTS
 from unotify.errors import Error, NotExpressible, PathTooLong, PolicyError, UnknownName
 from unotify.policy.spelling import homes, members, native
@@ -163,7 +164,7 @@ class OfflineFacts:
         """What was given, or else an absolute path as written: there are no links here."""
         if "resolved" in self._known:
             return self._known["resolved"]
-        path = getattr(self.call, argument)
+        path = path_of(self.call, argument)
         if path is None or not path.is_absolute():
             raise Unanswered(f"what {argument} names is not given: it is relative")
         return posixpath.normpath("/" + str(path).lstrip("/"))

@@ -23,6 +23,7 @@ __all__ = ["VERBS", "perform"]
 
 
 _SMALL: Final = (1 << 31) - 1
+_ADDRESS: Final = ("address",)
 
 
 class _Target(Protocol):
@@ -43,7 +44,9 @@ def perform(
         act = replace(act, as_supervisor=True)
     if "address" in replaced and act.name == "connect":
         act = replace(act, values={**act.values, "fresh": 1})
-    done = target.act(act, pinned=act.spots.keys() - replaced.keys() if replaced else act.spots)
+    # The path of a unix socket is in no spot: it is a part of the address.
+    pinned: Collection[str] = act.spots or _ADDRESS
+    done = target.act(act, pinned=set(pinned) - replaced.keys() if replaced else pinned)
     if done.value < 0:
         failed = Fail(-done.value) if done.value > -4096 else Fail(errno.EIO)
         return failed if done.fd < 0 else _in_place(done.fd, act, target, failed)

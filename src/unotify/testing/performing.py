@@ -71,6 +71,7 @@ class _Doing:
     act: Act
     paths: Mapping[str, tree.Found]
     files: Mapping[str, Any]
+    pinned: Mapping[str, str]
 
     @property
     def world(self) -> World:
@@ -79,6 +80,14 @@ class _Doing:
     def number(self, name: str) -> int:
         value = self.act.values.get(name)
         return value if isinstance(value, int) else 0
+
+    def socket(self, path: str, *, follow: bool) -> tree.Found:
+        """What the path of a unix socket names, or was found to name before."""
+        held = self.pinned.get("address")
+        if held is not None:
+            return located(self.world, self.task, Spot(os.fsencode(held), follow=False), {})
+        spot = Spot(os.fsencode(path), follow=follow)
+        return located(self.world, self.task, spot, self.kernel.links)
 
     def inode(self, name: str = "path") -> Inode:
         """What a path, or a descriptor, names.
@@ -144,14 +153,15 @@ def perform(
         raise Refused(errno=errno.EBADF)
     paths = {}
     for name, spot in act.spots.items():
+        links: Mapping[str, str] = kernel.links
         if name in pinned:
             slash = b"/" if spot.path.endswith(b"/") else b""
             path = os.fsencode(pinned[name]) + slash
-            spot = spot._replace(path=path, dirfd=AT_FDCWD, follow=False)
+            spot, links = spot._replace(path=path, dirfd=AT_FDCWD, follow=False), {}
         elif act.name == "openat" and _exclusive(act):
             spot = spot._replace(follow=False)
-        paths[name] = located(kernel.world, task, spot, kernel.links)
-    done = known(_Doing(kernel, task, act, paths, files))
+        paths[name] = located(kernel.world, task, spot, links)
+    done = known(_Doing(kernel, task, act, paths, files, pinned))
     return done if isinstance(done, Outcome) else Outcome(done)
 
 
@@ -292,7 +302,7 @@ def _connect(doing: _Doing) -> int:
     assert isinstance(address, bytes)
     path = _unix_path(address)
     if path is not None:
-        found = located(doing.world, doing.task, Spot(os.fsencode(path)), doing.kernel.links)
+        found = doing.socket(path, follow=True)
         if found.inode is None:
             return -errno.ENOENT
         if error := tree.refused(doing.task, found.inode, tree.WRITE):
@@ -309,8 +319,7 @@ def _bind(doing: _Doing) -> int:
     assert isinstance(address, bytes)
     path = _unix_path(address)
     if path is not None:
-        spot = Spot(os.fsencode(path), follow=False)
-        found = located(doing.world, doing.task, spot, doing.kernel.links)
+        found = doing.socket(path, follow=False)
         mode = stat.S_IFSOCK | 0o777
         made = naming.create(doing.world, doing.task, found, mode, umask=doing.kernel.umask)
         if made:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.calls.fake_memory import FakeCaller, make_call
 from unotify.abi import tables
 from unotify.abi.arch import Arch
-from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot, spot_of
+from unotify.calls.lookups import RESOLVE_IN_ROOT, Spot, path_of, spot_of
 from unotify.errors import BadAddress, NotExpressible
 
 PATH, HOW = 0x1000, 0x2000
@@ -64,6 +64,33 @@ def test_things(name: str, args: tuple[int, ...], argument: str, dirfd: int, fol
 def test_names(name: str, args: tuple[int, ...], argument: str) -> None:
     """What makes, moves or removes a name looks at its directory alone."""
     assert spot(name, *args, argument=argument) == Spot(b"a/b", 3, follow=False, parent=True)
+
+
+def test_unix_sockets() -> None:
+    """The path of an address is a thing to connect and to send to, and a name to bind to."""
+    raw = b"\1\0a/b\0"
+    assert spot("connect", 3, PATH, 6, argument="address", path=raw) == Spot(b"a/b")
+    assert spot("sendto", 3, 0, 0, 0, PATH, 5, argument="address", path=raw) == Spot(b"a/b")
+    name = Spot(b"a/b", follow=False, parent=True)
+    assert spot("bind", 3, PATH, 6, argument="address", path=raw) == name
+    for other in (b"\1\0", b"\1\0\0ab", b"\2\0" + bytes(14)):
+        with pytest.raises(NotExpressible, match="connect address is no path of a unix socket"):
+            spot("connect", 3, PATH, len(other), argument="address", path=other)
+
+
+def test_paths_as_given() -> None:
+    """Of an argument that is one, and of an address that has one."""
+    memory = {PATH: b"a/b\0", HOW: b"\1\0c\0", HOW + 16: b"\2\0" + bytes(14)}
+    found = [
+        path_of(make_call(name, *args, memory=memory), argument)
+        for name, args, argument in (
+            ("open", (PATH,), "path"),
+            ("connect", (3, HOW, 4), "address"),
+            ("connect", (3, HOW + 16, 16), "address"),
+            ("sendto", (3, 0, 0, 0, 0, 0), "address"),
+        )
+    ]
+    assert [path and path.raw for path in found] == [b"a/b", b"c", None, None]
 
 
 @pytest.mark.parametrize(

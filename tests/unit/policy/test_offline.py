@@ -100,6 +100,8 @@ def test_facts() -> None:
     relative = OfflineFacts(made("openat", "AT_FDCWD", "a"), {})
     with pytest.raises(Unanswered, match="relative"):
         relative.resolved("path")
+    unix = made("connect", "1", "unix:/run/../x.sock")
+    assert OfflineFacts(unix, {}).resolved("address") == "/x.sock"
 
 
 def test_memory_that_was_not_given() -> None:

@@ -328,6 +328,27 @@ def test_structs_lists_and_callers() -> None:
     assert looked('resolved == "/x"', "open", facts(resolved=lambda name: f"/{'x' * len('a')}"))
 
 
+@pytest.mark.parametrize("call", ["connect", "bind", "sendto"])
+def test_what_the_path_of_a_unix_socket_names(call: str) -> None:
+    """It is asked of the address, if that has a path; of others, and of none, nothing is true."""
+    asked = []
+
+    def resolved(argument: str) -> str:
+        asked.append(argument)
+        return "/run/closed/socket"
+
+    where = 'under(resolved(address.path), "/run/closed")'
+    unix = facts(address=UnixAddress(b"../link"), resolved=resolved)
+    assert looked(where, call, unix)
+    assert not looked('resolved(address.path) == "../link"', call, unix)
+    assert asked == ["address", "address"]
+    for other in (UnixAddress(None, b"x"), InetAddress(ip_address("10.0.0.1"), 1), None):
+        seen = facts(address=other, resolved=resolved)
+        assert not looked(where, call, seen)
+        assert not looked('resolved(address.path) != "/x"', call, seen)
+    assert len(asked) == 2
+
+
 def test_null_matches_nothing() -> None:
     """A NULL path is neither equal to anything nor unequal."""
     assert not looked('source == "x"', "mount", facts(source=None))
@@ -459,6 +480,11 @@ BROKEN = [
     ("address.ip in cidr('10.0.0.0/33')", "connect", 20, "is no network", None),
     ("address.ip == 'localhost'", "connect", 15, "not an IP address", None),
     ("resolved == '/'", "rename", 1, "2 paths", "resolved(oldpath)"),
+    ("resolved == '/'", "connect", 1, "connect has no paths", "say which: resolved(address.path)"),
+    ("resolved(address) == '/'", "bind", 1, "address is no path of bind", "address.path"),
+    ("resolved(fd.path) == '/'", "bind", 1, "fd.path is no path of bind", "address.path"),
+    ("resolved(address.path) == '/'", "open", 1, "address.path is no path of open", "path"),
+    ("resolved(address.ip) == '/'", "bind", 10, "or address.path of a unix socket", None),
     ("fd is 3", "close", 1, "`is` compares", "use == or !="),
     ("fd", "close", None, None, None),
     ("path", "open", 1, "not a condition", "compare it"),

@@ -75,6 +75,20 @@ def test_what_a_path_names() -> None:
     assert facts.call.exchange.memory_read
 
 
+def test_what_the_path_of_a_unix_socket_names() -> None:
+    """Links are followed to connect and to send; to bind makes a name."""
+    kernel = FakeKernel()
+    kernel.memory.pieces[PATH] = b"\1\0s/t\0"
+    kernel.names[b"s/t"] = "/run/t"
+    for call, args in {"connect": (3, PATH, 6), "sendto": (3, 0, 0, 0, PATH, 6)}.items():
+        assert facts_of(kernel, call, *args).resolved("address") == "/run/t"
+    assert facts_of(kernel, "bind", 3, PATH, 5).resolved("address") == "/run/t"
+    assert kernel.resolved == [(b"s/t", -100, follow, False) for follow in (True, True, False)]
+    kernel.memory.pieces[PATH] = b"\1\0\0abstract"
+    with pytest.raises(NotExpressible):
+        facts_of(kernel, "connect", 3, PATH, 11).resolved("address")
+
+
 def test_a_path_that_is_not_there() -> None:
     """NULL names the descriptor where the kernel takes it so; a string is no path."""
     kernel = FakeKernel()

@@ -141,6 +141,28 @@ def test_pins_are_used(target: Rig) -> None:
     assert pins["path"].closed
 
 
+def test_the_pinned_path_of_a_unix_socket_is_acted_through_unless_it_is_replaced(
+    target: Rig,
+) -> None:
+    """What was found for an address is used for that one only."""
+    target.kernel.memory.pieces[PATH] = b"\1\0s\0"
+    supervisor = target.supervise()
+    target.attach(wait_killable=True)
+    options: dict[str, Any] = {}
+
+    @supervisor.on(Connect)
+    def connected(call: Connect) -> Reply:
+        call.caller.pin("address", spot_of(call, "address"))
+        reply: Reply = call.perform(**options)
+        return reply
+
+    target.kernel.outcome = Outcome(-errno.ECONNREFUSED)
+    target.ask("connect", 3, PATH, 4)
+    options["address"] = "/other"
+    target.ask("connect", 3, PATH, 4)
+    assert [list(pins) for _, pins in target.kernel.acts] == [["address"], []]
+
+
 def test_as_supervisor(target: Rig) -> None:
     """The act says whose rights it wants."""
     performing(target, MkdirAt, as_supervisor=True)

@@ -15,6 +15,7 @@ from tests.scenarios.simulated import SimulatedStage
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import compile_filter
+from unotify.calls.lookups import spot_of
 from unotify.errors import NotExpressible
 from unotify.testing import FakeTarget, SimulatedKernel, Supervised
 from unotify.testing.facility.credentials import set_ids
@@ -158,6 +159,28 @@ def test_what_is_said_to_sockets() -> None:
             ("connect", 53, b""),
             ("sendmsg", 7, b"hello"),
         ]
+
+
+def test_what_the_path_of_a_unix_socket_named_is_what_is_acted_on() -> None:
+    """A rule looks at it, the name is put on something else, and the act is done all the same."""
+    with Supervised() as supervised:
+        kernel = supervised.kernel
+        for directory in ("/open/", "/closed/"):
+            kernel.files[directory] = b""
+        seen: list[str] = []
+
+        @supervised.on("connect", "bind")
+        def looked(call):  # type: ignore[no-untyped-def]
+            seen.append(call.caller.pin("address", spot_of(call, "address")))
+            kernel.links["/open/name"] = "/closed/none"
+            return call.perform()
+
+        one, other = (supervised.call("socket", 1, 1, 0).value for _ in range(2))
+        assert supervised.call("bind", one, "unix:/open/name").value == 0
+        assert supervised.call("connect", other, "unix:/open/name").errno == errno.ENOENT
+        kernel.links.clear()
+        assert supervised.call("connect", other, "unix:/open/name").value == 0
+        assert seen == ["/open/name", "/closed/none", "/open/name"]
 
 
 def test_other_arguments_are_performed() -> None:

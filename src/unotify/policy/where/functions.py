@@ -36,9 +36,13 @@ class Functions(Values):
 
     def _call_resolved(self, node: ast.Call) -> Seen:
         (path,) = self._arguments(node, 1, "resolved(path)")
-        if not isinstance(path, ast.Name):
-            raise self._wrong(path, "resolved() takes the name of an argument")
-        return self._resolved(node, path.id)
+        match path:
+            case ast.Name(id=name) | ast.Attribute(value=ast.Name(id=name), attr="path"):
+                dotted = isinstance(path, ast.Attribute)
+                return self._resolved(node, f"{name}.path" if dotted else name)
+        raise self._wrong(
+            path, "resolved() takes the name of an argument, or address.path of a unix socket"
+        )
 
     def _call_basename(self, node: ast.Call) -> Seen:
         (path,) = self._arguments(node, 1, "basename(path)")

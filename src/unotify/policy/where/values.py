@@ -308,18 +308,31 @@ class Values:
 
     def _resolved(self, node: ast.expr, name: str | None) -> Seen:
         paths = [spec.name for spec in self._spec.args if spec.role is Role.PATH]
+        # Of a unix socket; written out, since other addresses have none.
+        sockets = [f"{spec.name}.path" for spec in self._spec.args if spec.role is Role.SOCKADDR]
         if name is None:
             if len(paths) != 1:
                 raise self._wrong(
                     node,
                     f"{self._call} has {len(paths) or 'no'} paths",
-                    hint=f"say which: resolved({paths[0]})" if paths else None,
+                    hint=next((f"say which: resolved({each})" for each in paths + sockets), None),
                 )
             name = paths[0]
-        elif name not in paths:
-            raise self._wrong(node, f"{name} is no path of {self._call}", hint=nearest(name, paths))
-        chosen = name
-        return Seen(f"resolved({name})", "path", Need.MEMORY, lambda facts: facts.resolved(chosen))
+        elif name not in paths + sockets:
+            there = ", ".join(paths + sockets)
+            raise self._wrong(
+                node,
+                f"{name} is no path of {self._call}",
+                hint=nearest(name, paths + sockets) or (f"it has {there}" if there else None),
+            )
+        argument = name.partition(".")[0]
+
+        def get(facts: Facts) -> str | None:
+            if name in sockets and getattr(getattr(facts.call, argument), "path", None) is None:
+                return None
+            return facts.resolved(argument)
+
+        return Seen(f"resolved({name})", "path", Need.MEMORY, get)
 
     def _parts(self, seen: Seen) -> str | None:
         if seen.kind == "address":

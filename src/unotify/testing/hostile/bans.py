@@ -16,6 +16,7 @@ from typing import Any, Final
 from unotify.abi import model
 from unotify.abi.arch import Arch
 from unotify.abi.hints import nearest
+from unotify.calls.lookups import path_of
 from unotify.errors import Error, UnknownName
 from unotify.policy.conditions import Need, needs
 from unotify.policy.deciding import Decision, decide
@@ -85,7 +86,7 @@ class TrueFacts:
 
     def resolved(self, argument: str) -> str:
         """The path, which is a true name already."""
-        return str(getattr(self.call, argument))
+        return str(path_of(self.call, argument))
 
     def fd_kind(self, fd: int) -> str:
         """A file where the effect is on one."""
