@@ -26,7 +26,7 @@ from unotify.abi.constants import UmountFlags
 from unotify.calls import Call
 from unotify.calls.lookups import Spot, spot_of
 from unotify.handlers.answers import find_there, name_of, passing_errors
-from unotify.kernel.attaching import mount_id, pivot, unmount, unmount_name
+from unotify.kernel.attaching import is_mounted, mount_id, pivot, unmount, unmount_name
 from unotify.kernel.mount_tables import Attached, mounts_of, mounts_on_the_way
 from unotify.protocol import Fail, Reply, Return
 from unotify.supervisor.addons import verb
@@ -63,6 +63,8 @@ def emulate_umount(call: Call, *, protected: Iterable[str] = ()) -> Reply:
     if not allowed:
         return Fail(errno.EPERM)
     with passing_errors():
+        if not is_mounted(place.fd):
+            return Fail(errno.EINVAL)
         namespace = caller.open_namespace("mnt")
         caller.afterwards(lambda taken: os.close(namespace))
         mount = mount_id(place.fd)

@@ -29,6 +29,7 @@ __all__ = [
     "bind",
     "change",
     "copy",
+    "is_mounted",
     "mount_id",
     "pivot",
     "unmount",
@@ -43,6 +44,7 @@ _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _AT_NO_AUTOMOUNT: Final = 0x800
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_MNT_ID: Final = 0x1000
+_STATX_ATTR_MOUNT_ROOT: Final = 0x2000
 _PATH: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -202,6 +204,22 @@ def mount_id(place: int, name: bytes = b"") -> int:
     if not mask & _STATX_MNT_ID:
         raise KernelError(errno.EOPNOTSUPP, "statx(2)", "the kernel tells no ids of mounts")
     return int(found)
+
+
+def is_mounted(place: int) -> bool:
+    """Whether *place* is the root of a mount, which is what can be unmounted.
+
+    Raises:
+        KernelError: As statx(2); EOPNOTSUPP before Linux 5.8, which tells it.
+    """
+    buffer = ctypes.create_string_buffer(256)
+    flags = _AT_NO_AUTOMOUNT | _AT_EMPTY_PATH
+    check(syscall(number("statx"), place, b"", flags, 0, buffer), "statx(2)")
+    (attributes,) = struct.unpack_from("=Q", buffer, 8)
+    (known,) = struct.unpack_from("=Q", buffer, 56)
+    if not known & _STATX_ATTR_MOUNT_ROOT:
+        raise KernelError(errno.EOPNOTSUPP, "statx(2)", "the kernel tells no roots of mounts")
+    return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
 
 
 def unmount_name(namespace: int, directory: int, name: bytes, mount: int, flags: int) -> None:
