@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 
 from unotify.calls import Call
-from unotify.errors import HandlerFault, LocalProtocolError, TargetError
+from unotify.errors import HandlerFault, LocalProtocolError, TargetError, Unsupported
 from unotify.protocol import Continue, Fail, InstallFd, Return
 from unotify.supervisor.holds import Held
 
@@ -44,10 +44,16 @@ def fault_of(error: BaseException, call: Call, handler: str, reply: Fail | Retur
             f"handler {handler} did not answer {call.call_name or 'the call'} before its deadline"
         )
     else:
-        message = f"handler {handler} failed on {call.call_name or 'a call'}: {error!r}"
+        what: object = error if isinstance(error, Unsupported) else repr(error)
+        message = f"handler {handler} failed on {call.call_name or 'a call'}: {what}"
     fault = HandlerFault(message, call=call, handler=handler, reply=reply)
     fault.__cause__ = error
-    _log.error("%s; the target gets %r", message, reply, exc_info=error)
+    if isinstance(error, Unsupported):
+        # No bug of anybody's: what is missing, and what to do, is all there is to say.
+        hint = f" ({error.hint})" if error.hint else ""
+        _log.error("%s%s; the target gets %r", message, hint, reply)
+    else:
+        _log.error("%s; the target gets %r", message, reply, exc_info=error)
     return fault
 
 

@@ -60,7 +60,8 @@ class Reaching(Opened):
                 "wait-killable-recv",
                 "seccomp(2)",
                 "an answer in the target's memory needs a filter with WAIT_KILLABLE_RECV (M8)",
-                hint="Linux 5.19 has it; of an attached listener say attach(wait_killable=True)",
+                hint="Linux 5.19 has it; of an attached listener say attach(wait_killable=True), "
+                "of a container's `unotify profile --wait-killable`",
             )
 
     def fd_kind(self, fd: int) -> str:

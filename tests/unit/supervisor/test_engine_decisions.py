@@ -13,7 +13,15 @@ import pytest
 from tests.unit.supervisor.rig import Rig
 from unotify.abi.arch import Arch
 from unotify.calls import Call, Getpid, Kill, Mount, OpenAt, Pwrite64, UnknownCall
-from unotify.errors import BadAddress, HandlerFault, KernelError, Refused, TargetError, TargetGone
+from unotify.errors import (
+    BadAddress,
+    HandlerFault,
+    KernelError,
+    Refused,
+    TargetError,
+    TargetGone,
+    Unsupported,
+)
 from unotify.protocol import Continue, Fail, Return
 from unotify.supervisor import Instrument
 
@@ -209,6 +217,23 @@ def test_faults_are_answered_counted_logged_and_told(
         assert fault.__cause__ is error
         assert (fault.reply, fault.call.call_name) == (Fail(errno.EIO), "getpid")  # type: ignore[attr-defined]
         assert "broken" in fault.handler
+
+
+def test_what_a_kernel_or_filter_lacks_is_one_line(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is nobody's bug: the log says what is missing and what to do, without a traceback."""
+    supervisor = rig.supervise()
+
+    @supervisor.on(Getpid)
+    def lacking(call: Call) -> None:
+        raise Unsupported("sync-wake-up", "ioctl(2)", hint="Linux 6.6 has it")
+
+    assert rig.ask("getpid") == Fail(errno.EPERM)
+    rig.settled(lambda: supervisor.statistics().faults == 1)
+    (record,) = [record for record in caplog.records if "lacking" in record.getMessage()]
+    assert record.exc_info is None
+    assert "sync-wake-up is not available (Linux 6.6 has it)" in record.getMessage()
 
 
 def test_an_exit_does_not_end_the_service(threaded: Rig) -> None:
