@@ -243,6 +243,9 @@ def _open(act: Act, place: Place, pins: dict[str, Pin], wait: Waiting) -> Outcom
     if pinned is None:
         fd = _reached(place, spot, flags, mode, wait)
     if fd is None:
+        wrong = _invalid(act, spot, flags, mode)
+        if wrong:
+            return Outcome(wrong)
         if pinned is None:
             pinned = pins["path"] = pin(place, spot)
         fd = _open_pinned(pinned, flags, mode, wait)
@@ -259,6 +262,19 @@ def _open(act: Act, place: Place, pins: dict[str, Pin], wait: Waiting) -> Outcom
         os.close(fd)
         fd = _terminal(place, flags, wait)
     return Outcome(fd, fd) if fd >= 0 else Outcome(fd)
+
+
+def _invalid(act: Act, spot: Spot, flags: int, mode: int) -> int:
+    """What the kernel says of the flags alone, as a negative errno; 0: nothing.
+
+    It asks about them before it looks at any path, and of those of openat2(2) not all are left
+    in the call that opens what was found.
+    """
+    if act.call != "openat2" and not flags & (os.O_CREAT | os.O_TMPFILE):
+        return 0
+    # Good ones lead to a descriptor that is none.
+    answer = openat2(-1, b".", flags, mode, spot.resolve)
+    return 0 if answer == -errno.EBADF else answer
 
 
 def _refused(place: Place, fd: int, found: os.stat_result) -> int:
