@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NOBODY
-from tests.kernel.acting_support import policy_of, python, supervised
+from tests.kernel.acting_support import PYTHON, policy_of, python, supervised
 from unotify.kernel.rights import my_status, umask_of
 
 ATTEMPT = """
@@ -153,6 +153,24 @@ print(*(open(path).read() for path in ("/etc/name", "/link", "../../../etc/name"
 print(attempt(open, "/etc/passwd"), os.stat("/").st_ino == os.stat("/..").st_ino)"""
     with supervised(PERFORM) as (supervisor, notes):
         assert python(supervisor, code).split() == ["inside"] * 4 + ["ENOENT", "True"]
+        assert notes.faults == []
+
+
+def test_names_that_end_in_a_slash_in_a_chroot(tmp_path: Path) -> None:
+    """A link that such a name follows leads nowhere outside of the target's root."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "inside").symlink_to("/etc")
+    (tmp_path / "outside").symlink_to("/usr")
+    code = f"""{ATTEMPT}
+os.chroot({str(tmp_path)!r})
+os.chdir("/")
+for name in ("inside/", "outside/"):
+    print(attempt(os.link, name, "new"), attempt(os.rename, name, "new/"), attempt(os.unlink, name),
+          attempt(os.rmdir, name), attempt(os.mkdir, name), attempt(os.symlink, "x", name))"""
+    native = subprocess.run([*PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    assert native.stdout.split()[0::6] == ["EPERM", "ENOENT"]
+    with supervised(PERFORM) as (supervisor, notes):
+        assert python(supervisor, code) == native.stdout
         assert notes.faults == []
 
 

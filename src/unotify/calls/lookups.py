@@ -184,6 +184,9 @@ def spot_of(call: Call, argument: str) -> Spot:
         if not _takes_null(call.call_name, dirfd, flags):
             raise BadAddress(f"{call.call_name} {argument} is NULL")
         return Spot(b"", dirfd, empty=True)
+    if argument == "oldpath" and path.endswith(b"/") and call.call_name in ("link", "linkat"):
+        # Unlike all others that are about names it looks behind a link then.
+        return Spot(path, dirfd)
     return Spot(
         path,
         dirfd,

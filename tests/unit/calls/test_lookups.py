@@ -66,6 +66,17 @@ def test_names(name: str, args: tuple[int, ...], argument: str) -> None:
     assert spot(name, *args, argument=argument) == Spot(b"a/b", 3, follow=False, parent=True)
 
 
+def test_what_is_linked_by_a_name_that_ends_in_a_slash() -> None:
+    """It is the thing that the name leads to, over links too; of others it is still a name."""
+    path = b"a/b/\0"
+    for name, args in {"link": (PATH, PATH), "linkat": (CWD, PATH, CWD, PATH)}.items():
+        assert spot(name, *args, argument="oldpath", path=path) == Spot(b"a/b/")
+        new = Spot(b"a/b/", follow=False, parent=True)
+        assert spot(name, *args, argument="newpath", path=path) == new
+    old = Spot(b"a/b/", follow=False, parent=True)
+    assert spot("rename", PATH, PATH, argument="oldpath", path=path) == old
+
+
 def test_unix_sockets() -> None:
     """The path of an address is a thing to connect and to send to, and a name to bind to."""
     raw = b"\1\0a/b\0"
