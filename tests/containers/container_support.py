@@ -525,13 +525,20 @@ class Runtime:
 
 
 class Apart:
-    """A mount namespace in which directories that engines insist on are empty and ours."""
+    """A mount namespace in which directories that engines insist on are empty and ours.
 
-    def __init__(self, place: Place) -> None:
+    Args:
+        place: Where it ends.
+        within: A process whose user namespace it belongs to; its root is who is in there.
+    """
+
+    def __init__(self, place: Place, within: int | None = None) -> None:
+        self._as = ["-U", "-S", "0", "-G", "0"] if within else []
+        entering = ["nsenter", "-t", str(within), *self._as] if within else []
         hidden = " && ".join(f"mount -t tmpfs none {path}" for path in ("/run", "/var/lib"))
         self._process = place.begin(
             [
-                *("unshare", "-m", "--propagation", "private", "sh", "-c"),
+                *(*entering, "unshare", "-m", "--propagation", "private", "sh", "-c"),
                 f"{hidden} && echo ready && exec sleep 100000",
             ],
             stdout=subprocess.PIPE,
@@ -541,7 +548,7 @@ class Apart:
 
     def command(self, *command: str) -> list[str]:
         """*command* in there."""
-        return ["nsenter", "-t", str(self._process.pid), "-m", *command]
+        return ["nsenter", "-t", str(self._process.pid), "-m", *self._as, *command]
 
     def does(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run *command* in there, to its end."""

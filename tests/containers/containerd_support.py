@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.containers.container_support import Apart, Place, program
+from tests.conftest import NOBODY
+from tests.containers.container_support import SHIFT, Apart, Place, program
 from tests.kernel.spawn_support import PATIENCE, until
 
 __all__ = ["IMAGE", "Containerd", "Kubelet", "Refused", "image", "without"]
@@ -90,22 +91,56 @@ def _named(blob: bytes) -> dict[str, Any]:
     return {"digest": f"sha256:{hashlib.sha256(blob).hexdigest()}", "size": len(blob)}
 
 
+class UsersApart:
+    """The same as `Apart` with a user namespace, as rootlesskit makes one for an ordinary user."""
+
+    def __init__(self, place: Place, home: Path) -> None:
+        user = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        made = place.begin(
+            [program("setpriv"), *user, "unshare", "-U", "sh", "-c", "echo; exec sleep 100000"],
+            stdout=subprocess.PIPE,
+        )
+        assert made.stdout is not None
+        assert made.stdout.readline() == "\n"
+        for kind in ("uid", "gid"):
+            # What newuidmap and newgidmap would write.
+            Path(f"/proc/{made.pid}/{kind}_map").write_text(f"0 {NOBODY} 1\n1 {2 * SHIFT} 65535\n")
+        self._apart = Apart(place, within=made.pid)
+        self._environ = [f"{name}={home}" for name in ("HOME", "XDG_RUNTIME_DIR")]
+
+    def command(self, *command: str) -> list[str]:
+        """*command* in there."""
+        return self._apart.command("env", *self._environ, *command)
+
+    def does(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run *command* in there, to its end."""
+        return self._apart.does("env", *self._environ, *command, **options)
+
+
 class Containerd:
     """A containerd of its own, and ``ctr``.
+
+    Args:
+        place: Where.
+        user: Whether it is an ordinary user's.
 
     Attributes:
         socket: Where it listens.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._apart = Apart(place)
+    def __init__(self, place: Place, *, user: bool = False) -> None:
         self._home = place.fresh("d")
         self._home.mkdir()
+        if user:
+            os.chown(self._home, NOBODY, NOBODY)
+        self._apart = UsersApart(place, self._home) if user else Apart(place)
         self.socket = self._home / "c.sock"
         config = self._home / "config.toml"
         cri = 'plugins."io.containerd.grpc.v1.cri"'
         config.write_text(
             f'version = 2\nroot = "{self._home}/root"\nstate = "{self._home}/state"\n'
+            # Control groups are root's, which a kubelet cannot do without.
+            f"disabled_plugins = {['io.containerd.grpc.v1.cri'] if user else []}\n"
             f'[grpc]\naddress = "{self.socket}"\n[ttrpc]\naddress = "{self._home}/t.sock"\n'
             # Where root lacks CAP_SYS_RESOURCE nobody can be preferred to others.
             f'[{cri}]\nsandbox_image = "{IMAGE}"\nrestrict_oom_score_adj = true\n'

@@ -302,9 +302,9 @@ def test_podman_of_an_ordinary_user(shared: Place, place: Place) -> None:
 class Ctr:
     """Containers of a containerd."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, user: bool = False) -> None:
         self._place = place
-        self._containerd = Containerd(place)
+        self._containerd = Containerd(place, user=user)
         self._containerd.takes(image(place), "default")
 
     def _run(self, seccomp: Path, *options: str) -> list[str]:
@@ -360,3 +360,12 @@ def test_containerd(ctr: Ctr, agent: Agent, place: Place) -> None:
 def test_life_of_a_containerd_container(ctr: Ctr, place: Place) -> None:
     """What is executed in it is served; ctr, the agent and the container may be killed."""
     lives_and_ends(ctr, place)
+
+
+def test_containerd_of_an_ordinary_user(shared: Place, place: Place) -> None:
+    """Without any right a user's containerd runs containers that root's agent answers for."""
+    agent = shared.agent(shared.policies(engines=POLICY), f"--allow-uid={NOBODY}")
+    os.chown(agent.socket, NOBODY, NOBODY)
+    # No control groups are his.
+    done = Ctr(place, user=True).runs(made(place, agent), "--cgroup", "", "--cpu-shares", "0")
+    assert done.stdout == ANSWERS + REFUSED, as_text(done) + agent.said
