@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import missing
+from tests.kernel.targets import until
 from tests.privileged.handlers_support import attempt, handled
+from unotify.handlers import perf_events
+from unotify.kernel.privileged import open_event
 
 CLOCK = "clock_settime settimeofday clock_adjtime adjtimex"
 
@@ -202,6 +209,65 @@ say(found)
         *("EACCES", "EACCES", "EACCES", "EACCES", "EINVAL", "E2BIG", "E2BIG", "E2BIG", "EBADF"),
         *("EFAULT", "EACCES"),
     ]
+    assert notes.faults == []
+
+
+_SAME_NUMBER = """
+import ctypes, os, signal, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+wanted = (ctypes.c_int32 * 1)(int(sys.argv[1]))
+# struct clone_args: exit_signal is the fifth word, set_tid the ninth, set_tid_size the tenth.
+args = struct.pack("11Q", 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(wanted), 1, 0)
+pid = libc.syscall(ctypes.c_long(435), args, ctypes.c_size_t(len(args)))
+if pid == 0:
+    os.read(0, 1)
+    os._exit(0)
+print(pid if pid > 0 else -ctypes.get_errno(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_event_is_not_of_whoever_got_the_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread ends, and another process gets its number, before the event is opened: ESRCH."""
+    fifo = tmp_path / "end"
+    os.mkfifo(fifo)
+    opened = []
+
+    def open_late(attr: bytes, tid: int, cpu: int, group: int, flags: int) -> int:
+        fifo.write_text("x")
+        until(lambda: not os.path.exists(f"/proc/{tid}"), "the thread's end")
+        command = [sys.executable, "-I", "-S", "-c", _SAME_NUMBER, str(tid)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdout is not None
+            assert int(other.stdout.readline()) == tid
+            fd = open_event(attr, tid, cpu, group, flags)
+            assert "perf_event" in os.readlink(f"/proc/self/fd/{fd}")
+            opened.append(fd)
+        return fd
+
+    monkeypatch.setattr(perf_events, "open_event", open_late)
+    code = (
+        _PERF
+        + """
+tids = []
+def other():
+    tids.append(threading.get_native_id())
+    open(sys.argv[1]).read()
+threading.Thread(target=other).start()
+while not tids:
+    pass
+say(event(pid=tids[0]))
+"""
+    )
+    with handled('perf_event_open: "emulate-perf"') as (supervisor, notes):
+        assert attempt(supervisor, code, fifo) == "ESRCH"
+    assert len(opened) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
     assert notes.faults == []
 
 

@@ -9,6 +9,7 @@ is measured, and the supervisor opens the event for the thread and hands the des
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from unotify.abi.types import Address
 from unotify.calls import Call
 from unotify.errors import Refused
 from unotify.handlers.descriptors import stolen
-from unotify.kernel.entries import process_of
+from unotify.kernel.held import HeldThread
 from unotify.kernel.privileged import open_event
 from unotify.protocol import Fail, InstallFd, Reply
 from unotify.supervisor.addons import verb
@@ -59,7 +60,7 @@ def emulate_perf(
 
     Raises:
         TargetError: EACCES for what is not one's own, or not in user space; E2BIG, EINVAL, EFAULT,
-            ESRCH and EBADF as the kernel says them.
+            ESRCH and EBADF as the kernel says them; ESRCH also for a thread that ends meanwhile.
         KernelError: The supervisor may not look at the caller.
     """
     if answer == "absent":
@@ -73,14 +74,19 @@ def emulate_perf(
     pid, group = call.register("pid"), call.register("group_fd")
     if flags & _OF_CGROUP or pid == -1:
         return Fail(errno.EACCES)
-    tid = call.caller.around.thread_of(pid)
-    if process_of(tid) != call.caller.pid:
-        return Fail(errno.EACCES)
     with ExitStack() as stack:
+        thread = stack.enter_context(HeldThread(call.caller.around.thread_of(pid)))
+        if thread.process != call.caller.pid:
+            return Fail(errno.EACCES)
         leader = -1 if group == -1 else stack.enter_context(stolen(call, group))
         if not call.caller.is_waiting():
             return Fail(errno.EINTR)
-        fd = open_event(attr, tid, call.register("cpu"), leader, flags & ~_CLOEXEC)
+        fd = open_event(attr, thread.tid, call.register("cpu"), leader, flags & ~_CLOEXEC)
+        try:
+            thread.require()  # else the number may be another's by now, and so is the event
+        except BaseException:
+            os.close(fd)
+            raise
     return InstallFd(fd, cloexec=bool(flags & _CLOEXEC), owned=True)
 
 

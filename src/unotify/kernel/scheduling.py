@@ -1,26 +1,18 @@
-"""How a thread is scheduled, set from outside.
-
-The kernel takes numbers here, and numbers are reused. So a thread is first held by a pidfd, and
-whatever has to be known of it is asked after that; `Held.require` tells whether it still lives. A
-number can only go to another when its thread has ended and was waited for, so between that
-question and the call there is a moment in which that would have to happen.
-"""
+"""How a thread that is held is scheduled, set from outside."""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
-from unotify.abi.types import Tid
 from unotify.errors import Refused, TargetGone
-from unotify.kernel._libc import SYS_PIDFD_SEND_SIGNAL, syscall
+from unotify.kernel._libc import syscall
 from unotify.kernel.acts import number
 from unotify.kernel.entries import entry
+from unotify.kernel.held import HeldThread
 from unotify.kernel.rights import Rights
-from unotify.kernel.thread import open_pidfd
 
 __all__ = ["Scheduled"]
 
@@ -30,7 +22,7 @@ _WHO_PROCESS: Final = 1  # IOPRIO_WHO_PROCESS
 _RESET_ON_FORK: Final = 0x40000000
 
 
-class Scheduled:
+class Scheduled(HeldThread):
     """A thread whose scheduling is asked for, or set; a context manager.
 
     Args:
@@ -39,19 +31,6 @@ class Scheduled:
     Raises:
         Refused: ESRCH: there is none.
     """
-
-    def __init__(self, tid: int) -> None:
-        self.tid = tid
-        try:
-            self._pidfd = open_pidfd(Tid(tid))
-        except TargetGone:
-            raise _none(tid) from None
-
-    def require(self) -> None:
-        """Raise `Refused`, ESRCH, if it has ended."""
-        done = syscall(SYS_PIDFD_SEND_SIGNAL, self._pidfd, 0, 0, 0)
-        if done == -errno.ESRCH:
-            raise _none(self.tid)
 
     def user_namespace(self) -> str:
         """The user namespace that it is in."""
@@ -97,27 +76,8 @@ class Scheduled:
         try:
             found = what()
         except (FileNotFoundError, ProcessLookupError, TargetGone):
-            raise _none(self.tid) from None
+            raise self.gone() from None
         except OSError as error:
             raise Refused(str(error), errno=error.errno or errno.EPERM) from None
         self.require()
         return found
-
-    def close(self) -> None:
-        """Let it go."""
-        os.close(self._pidfd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _none(tid: int) -> Refused:
-    return Refused(f"there is no thread {tid}", errno=errno.ESRCH)
