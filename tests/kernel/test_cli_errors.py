@@ -73,25 +73,27 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 def test_commands_that_cannot_run(tmp_path: Path) -> None:
     """127 for a command that is missing, 126 for one that cannot be run, as in a shell."""
-    assert complaint("run", "", code=Exit.NOT_FOUND).startswith("no such command: ''\n")
-    said = complaint("run", "no-such-command", code=Exit.NOT_FOUND)
+    assert complaint("run", "--quiet", "", code=Exit.NOT_FOUND).startswith("no such command: ''\n")
+    said = complaint("run", "--quiet", "no-such-command", code=Exit.NOT_FOUND)
     assert said.startswith("no such command: no-such-command\n")
     missing = str(tmp_path / "missing")
-    assert complaint("run", missing, code=Exit.NOT_FOUND) == f"no such command: {missing}\n"
+    assert (
+        complaint("run", "--quiet", missing, code=Exit.NOT_FOUND) == f"no such command: {missing}\n"
+    )
     file = tmp_path / "file"
     file.write_text("#!/no/such/interpreter\n")
-    said = complaint("run", str(file), code=Exit.NOT_EXECUTABLE)
+    said = complaint("run", "--quiet", str(file), code=Exit.NOT_EXECUTABLE)
     assert said == (
         f"cannot run {file}: Permission denied\n"
         "it has no execute permission, or lies where you may not go\n"
     )
     file.chmod(0o755)
-    said = complaint("run", str(file), code=Exit.NOT_EXECUTABLE)
+    said = complaint("run", "--quiet", str(file), code=Exit.NOT_EXECUTABLE)
     assert said.startswith(f"cannot run {file}: its interpreter is missing\n")
     file.write_text("echo no first line\n")
-    said = complaint("run", str(file), code=Exit.NOT_EXECUTABLE)
+    said = complaint("run", "--quiet", str(file), code=Exit.NOT_EXECUTABLE)
     assert said.startswith(f"cannot run {file}: Exec format error\na script needs")
-    said = complaint("run", str(tmp_path), code=Exit.NOT_EXECUTABLE)
+    said = complaint("run", "--quiet", str(tmp_path), code=Exit.NOT_EXECUTABLE)
     assert said == f"cannot run {tmp_path}: Permission denied\nit is a directory\n"
 
 
@@ -215,7 +217,8 @@ def test_nested(tmp_path: Path) -> None:
     script.write_text(f"#!{sys.executable}\nfrom unotify.cli import main\nmain()\n")
     script.chmod(0o755)
     environ = {**ENVIRON, "PYTHONPATH": SOURCES}
-    line = [str(script), "run", "--", str(script), "run", "--", "true"]
+    run = [str(script), "run", "--quiet", "--"]
+    line = [*run, *run, "true"]
     done = subprocess.run(line, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == Exit.KERNEL
     assert re.match(

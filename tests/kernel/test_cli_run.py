@@ -51,7 +51,7 @@ def test_killing_signal(number: int, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
     process = subprocess.Popen(
-        [*UNOTIFY, "run", "sh", "-c", f"ulimit -c 0; kill -{int(number)} $$"],
+        [*UNOTIFY, "run", "--quiet", "sh", "-c", f"ulimit -c 0; kill -{int(number)} $$"],
         env=ENVIRON,
         cwd=tmp_path,
         stderr=subprocess.PIPE,
@@ -71,7 +71,7 @@ def test_streams_pass_through() -> None:
     """Standard input, output and error are the command's own, byte by byte."""
     data = bytes(range(256)) * 1000
     done = subprocess.run(
-        [*UNOTIFY, "run", "sh", "-c", "tee /dev/stderr"],
+        [*UNOTIFY, "run", "--quiet", "sh", "-c", "tee /dev/stderr"],
         input=data,
         capture_output=True,
         env=ENVIRON,
@@ -119,7 +119,7 @@ def test_ignored_sigchld() -> None:
 
 def test_inherited_pipes() -> None:
     """A shell's ``<(...)`` works: descriptors that unotify was given reach the command."""
-    line = f"{' '.join(UNOTIFY)} run cat <(echo one) <(echo two)"
+    line = f"{' '.join(UNOTIFY)} run --quiet cat <(echo one) <(echo two)"
     done = subprocess.run(
         ["bash", "-c", line], env=ENVIRON, capture_output=True, text=True, check=False
     )
@@ -264,7 +264,7 @@ def test_options_of_the_command(tmp_path: Path) -> None:
     """What follows the command is its own, even if it is spelled as an option of unotify."""
     echo = ["--quiet", "--log", "x", "--help", "--debug", "--", "-l"]
     for separator in ([], ["--"]):
-        done = cli("run", *separator, "echo", *echo)
+        done = cli("run", "--quiet", *separator, "echo", *echo)
         assert (done.stdout, done.stderr) == (" ".join(echo) + "\n", "")
 
 
@@ -324,3 +324,14 @@ def test_quiet(tmp_path: Path) -> None:
         assert "Operation not permitted" in done.stderr
     assert "unotify: handler bad failed on mkdir" in loud.stderr
     assert "unotify" not in quiet.stderr.replace(str(tmp_path), "")
+
+
+def test_nothing_to_supervise(tmp_path: Path) -> None:
+    """Without a policy and handlers one line says that no call is supervised, unless --quiet."""
+    said = "unotify: no call is supervised: give --policy FILE, --handlers FILE.py or --fake-root\n"
+    done = cli("run", "--", "sh", "-c", "echo runs; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "runs\n", said)
+    assert cli("run", "--quiet", "--", "true").stderr == ""
+    file = handlers(tmp_path, "@unotify.on('mkdir')\ndef handler(call):\n    pass")
+    assert cli("run", "--handlers", file, "--", "true").stderr == ""
+    assert cli("run", "--fake-root", "--", "true").stderr == ""

@@ -81,6 +81,7 @@ def command(
 
     Terminal, signals, job control and exit status are those of CMD. Calls that
     the handlers want are decided by them; all others run at full speed.
+    Without a policy and handlers all calls do, which is said on standard error.
     Processes that CMD leaves behind stay supervised until the last has ended;
     Ctrl-C lets them go.
 
@@ -99,13 +100,18 @@ def command(
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("unotify: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.CRITICAL if quiet else None)
-    if log is not None and not (policies or files or fake_root is not None):
+    idle = not policies and not files and fake_root is None
+    if log is not None and idle:
         raise CommandError(
             "--log is about calls that a policy or handlers decide, and there are none",
             Exit.USAGE,
             hint="give --policy FILE or --handlers FILE.py; rules with log = true log what goes on",
         )
     supervisor = _supervisor(policies, dry_run=dry_run, weights=weights)
+    if idle:
+        logging.getLogger("unotify").warning(
+            "no call is supervised: give --policy FILE, --handlers FILE.py or --fake-root"
+        )
     with ExitStack() as stack:
         for file in files:
             add_handlers(supervisor, file)
