@@ -72,7 +72,8 @@ def compile_filter(
     Raises:
         Conflict: A verdict or number is malformed, or a default is missing.
         NotExpressible: A predicate has no meaning on the ABI it is used for.
-        FilterTooLarge: More than 4096 instructions; names the biggest calls.
+        FilterTooLarge: More than 4096 instructions, or too many cases to prove; names the
+            biggest calls.
         ProofFailed: The program is not what it was compiled from: a fault of this package.
     """
     normal = {
@@ -109,7 +110,14 @@ def compile_filter(
         )
     program = Program(instructions)
     decide, cuts = model or _model(normal, defaults, other, foreign)
-    prove(program, decide, cuts)
+    try:
+        prove(program, decide, cuts)
+    except FilterTooLarge as error:
+        raise FilterTooLarge(
+            f"{error}; {_biggest(normal)}",
+            hint="of alternatives that each ask bits (&) of several arguments, about ten can be "
+            "proved: ask one of the arguments by == or in, or leave the question to a handler",
+        ) from None
     return program
 
 

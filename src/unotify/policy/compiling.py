@@ -9,7 +9,7 @@ rule. The proof does not use these predicates: it asks the rules themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from unotify.abi import tables as call_tables
 from unotify.abi.arch import X32_BIT, Arch
@@ -37,7 +37,6 @@ from unotify.policy.conditions import (
     Look,
     Negation,
     RegisterTest,
-    judge,
 )
 from unotify.policy.deciding import Case, cases
 from unotify.policy.model import Policy, Verb, Verdict
@@ -187,7 +186,7 @@ def compile_policy(
 
     Raises:
         NotExpressible: A condition on registers has no meaning on an architecture.
-        FilterTooLarge: More than 4096 instructions.
+        FilterTooLarge: More than 4096 instructions, or too many cases to prove.
         ProofFailed: The program differs from the policy: a bug of ours; nothing is lost.
     """
     bad = action_of(policy.bad_arch, None)
@@ -223,28 +222,25 @@ def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _
         if call is None:
             return action_of(policy.unknown, None)
 
-        undecided: list[Undecided] = []
-
-        def registers(test: RegisterTest) -> bool | None:
+        def registers(test: RegisterTest) -> bool | Undecided:
             asked = predicate(test, arch)
             assert asked is not None
             try:
                 return answer(asked, ask, arch.bits)
             except Undecided as error:
-                undecided.append(error)
-                return None
+                return error
 
         for case in cases(policy, arch, call):
             whole = predicate(case.condition, arch)
-            matches = (
-                judge(case.condition, registers) if whole is None else answer(whole, ask, arch.bits)
-            )
-            if matches is None and undecided:
-                raise undecided[0]
-            undecided.clear()
-            if matches is None:
+            if whole is None:
+                found = _judged(case.condition, registers)
+            else:
+                found = _YES if answer(whole, ask, arch.bits) else _NO
+            if found.cut is not None:
+                raise found.cut
+            if found == _LOOK:
                 return _NOTIFY
-            if matches:
+            if found == _YES:
                 return action_of(case.verdict, call, log=case.rule.log)
         wanted = handlers(arch, call) if handlers is not None else None
         if wanted is not None and answer(wanted, ask, arch.bits):
@@ -252,6 +248,59 @@ def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _
         return action_of(policy.default, call)
 
     return decide
+
+
+class _Judged(NamedTuple):
+    """What is known of a condition: it is between two of 0 (no), 1 (it takes a look), 2 (yes).
+
+    Attributes:
+        low: The lower one.
+        high: The higher one.
+        cut: If they differ, what has to be known to tell; an answer that matters.
+    """
+
+    low: int
+    high: int
+    cut: Undecided | None = None
+
+
+_NO: Final = _Judged(0, 0)
+_LOOK: Final = _Judged(1, 1)
+_YES: Final = _Judged(2, 2)
+
+
+def _judged(condition: Condition, registers: Callable[[RegisterTest], bool | Undecided]) -> _Judged:
+    """What is known of *condition* before any look, by tests that may be undecided themselves.
+
+    A test that is undecided need not matter: beside `a look and x`, `a look and y` is only a look
+    whatever y is. To split calls by it would double the cases for each such term.
+    """
+    match condition:
+        case Constant(value):
+            return _YES if value else _NO
+        case RegisterTest():
+            found = registers(condition)
+            if isinstance(found, Undecided):
+                return _Judged(0, 2, found)
+            return _YES if found else _NO
+        case Look():
+            return _LOOK
+        case Negation(term):
+            low, high, cut = _judged(term, registers)
+            return _Judged(2 - high, 2 - low, cut)
+        case All(terms):
+            return _least([_judged(term, registers) for term in terms], _YES)
+        case Any(terms):
+            low, high, cut = _least([_judged(Negation(term), registers) for term in terms], _YES)
+            return _Judged(2 - high, 2 - low, cut)
+
+
+def _least(terms: list[_Judged], neutral: _Judged) -> _Judged:
+    low = min((term.low for term in terms), default=neutral.low)
+    high = min((term.high for term in terms), default=neutral.high)
+    if low == high:
+        return _Judged(low, high)
+    return _Judged(low, high, next(term.cut for term in terms if term.low == low))
 
 
 def _on_registers(condition: Condition, arch: Arch) -> RegisterPredicate | None:

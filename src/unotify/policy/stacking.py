@@ -70,7 +70,7 @@ def compile_stack(
 
     Raises:
         NotExpressible: A condition on registers has no meaning on an architecture.
-        FilterTooLarge: More than 4096 instructions.
+        FilterTooLarge: More than 4096 instructions, or too many cases to prove.
         ProofFailed: The program differs from the policies: a bug of ours; nothing is lost.
     """
     if len(policies) == 1 and not dry_run:

@@ -21,7 +21,7 @@ def audit_policy(policy: Policy) -> list[Finding]:
 
     Raises:
         NotExpressible: A condition on registers has no meaning on an architecture.
-        FilterTooLarge: More than 4096 instructions.
+        FilterTooLarge: More than 4096 instructions, or too many cases to prove.
     """
     opens = policy.default.verb in LETTING_GO
     view = View(compile_policy(policy), native=policy.architectures, opens=opens)

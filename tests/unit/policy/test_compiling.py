@@ -1,0 +1,85 @@
+"""The filter half of a policy, and what its proof costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from unotify.abi.arch import Arch
+from unotify.abi.seccomp import Action
+from unotify.abi.tables import number
+from unotify.bpf import simulate
+from unotify.bpf.prover import ProofFailed
+from unotify.bpf.simulator import SeccompData
+from unotify.errors import FilterTooLarge
+from unotify.policy.compiling import bound, compile_policy
+from unotify.policy.conditions import Condition
+from unotify.policy.loader import load
+from unotify.policy.model import Policy
+
+
+def policy(where: str) -> Policy:
+    """One rule on openat; on x86-64 alone."""
+    return load(
+        f'version = 1\ndefault = "allow"\narchitectures = ["x86_64"]\n'
+        f'[[rule]]\ncalls = ["openat"]\nwhere = \'{where}\'\ndo = {{ fail = "EPERM" }}\n'
+        'racy = true\nbecause = "a test"\n'
+    )
+
+
+def openat(flags: int, mode: int = 0) -> SeccompData:
+    """A call of it."""
+    nr = number("openat", Arch.X86_64)
+    assert nr is not None
+    return SeccompData(nr, Arch.X86_64.audit, (0, 0, flags, mode, 0, 0), 0)
+
+
+def test_alternatives_that_look_are_not_multiplied() -> None:
+    """Twenty alternatives, each a path and a bit: the proof goes through them one by one."""
+    where = " or ".join(f'path == "/{bit}" and flags & {1 << bit}' for bit in range(20))
+    program = compile_policy(policy(where))
+    for bit in range(21):
+        expected = Action.USER_NOTIF if bit < 20 else Action.ALLOW
+        assert simulate(program, openat(1 << bit)) == expected
+    assert simulate(program, openat(0)) == Action.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("where", "flags", "mode", "expected"),
+    [
+        ('not (path == "/" and flags & 1)', 0, 0, "EPERM"),
+        ('not (path == "/" and flags & 1)', 1, 0, "notify"),
+        ('(path == "/" or flags & 1) and mode & 2', 1, 2, "EPERM"),
+        ('(path == "/" or flags & 1) and mode & 2', 0, 2, "notify"),
+        ('(path == "/" or flags & 1) and mode & 2', 1, 0, "allow"),
+        ('path == "/" and flags & 1 or mode & 2', 1, 2, "EPERM"),
+        ('path == "/" and flags & 1 or mode & 2', 1, 0, "notify"),
+    ],
+)
+def test_what_registers_decide(where: str, flags: int, mode: int, expected: str) -> None:
+    """Whatever a look can still change goes to the supervisor, and nothing else."""
+    actions = {"EPERM": Action.ERRNO | 1, "notify": Action.USER_NOTIF, "allow": Action.ALLOW}
+    assert simulate(compile_policy(policy(where)), openat(flags, mode)) == actions[expected]
+
+
+def test_a_bound_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof asks the rules: a filter of which a look was forgotten is refused."""
+
+    def forgetful(condition: Condition, arch: Arch, *, looks: bool) -> object:
+        return bound(condition, arch, looks=False)
+
+    monkeypatch.setattr("unotify.policy.compiling.bound", forgetful)
+    with pytest.raises(ProofFailed):
+        compile_policy(policy('path == "/" and flags & 1 or mode & 2'))
+
+
+def test_too_many_cases_to_prove(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many alternatives of bits of two arguments: the call is named, and what to do."""
+    where = " or ".join(
+        f"(flags & {1 << i} and mode & {1 << i % 12} and dirfd & {1 << i * 7 % 31})"
+        for i in range(20)
+    )
+    monkeypatch.setattr("unotify.bpf.symbolic._MOST", 1000)  # it takes seconds otherwise
+    with pytest.raises(FilterTooLarge, match=r"openat on x86_64 \(\d+\)") as caught:
+        compile_policy(policy(where))
+    assert caught.value.hint is not None
+    assert "by == or in" in caught.value.hint
