@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.bundles import BUSYBOX
+from tests.containers.container_support import program
 from tests.kernel.agent_support import Running
 from tests.kernel.targets import until
 from unotify.oci.sockets import listen
@@ -45,7 +45,7 @@ def test_a_container(tmp_path: Path) -> None:
     root = tmp_path / name / "rootfs"
     for directory in ("bin", "proc", "sys", "dev", "tmp"):
         (root / directory).mkdir(parents=True)
-    shutil.copy(BUSYBOX, root / "bin")
+    shutil.copy(program("busybox"), root / "bin" / "busybox")
     for applet in ("sh", "mkdir"):
         os.symlink("busybox", root / "bin" / applet)
     script = "#!/bin/sh\nexec >/out 2>&1\n" + "mkdir /tmp/a\nmkdir /tmp/b\n" * 3
