@@ -15,6 +15,7 @@ from unotify.abi import model
 from unotify.abi.model import Role
 from unotify.bpf.audit.families import in_family
 from unotify.bpf.audit.finding import Check, Finding, Severity
+from unotify.bpf.audit.uneven import uneven
 from unotify.bpf.audit.view import View
 
 __all__ = ["CHECK", "at_twins"]
@@ -47,19 +48,15 @@ def look(view: View) -> Iterator[Finding]:
         calls = (base, *others)
         if in_family(calls):
             continue
-        for arch in view.architectures:
-            guarded, free = view.guarded(arch, calls), view.open(arch, calls)
-            # Those that only read are worth less.
-            writes = not base.startswith(("read", "get", "list", "access", "stat"))
-            if guarded and free:
-                yield Finding(
-                    Severity.HIGH if writes else Severity.MEDIUM,
-                    f"{', '.join(guarded)} restricted, {', '.join(free)} open",
-                    "they do the same, with and without a directory descriptor",
-                    "restrict all of them alike, or let those fail with ENOSYS that are not needed",
-                    free,
-                    (arch,),
-                )
+        # Those that only read are worth less.
+        writes = not base.startswith(("read", "get", "list", "access", "stat"))
+        yield from uneven(
+            view,
+            calls,
+            Severity.HIGH if writes else Severity.MEDIUM,
+            reason="they do the same, with and without a directory descriptor",
+            cure="restrict all of them alike, or let those fail with ENOSYS that are not needed",
+        )
 
 
 CHECK = Check("at-twins", "is a path call open by its *at twin?", look)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from unotify.bpf.audit.finding import Check, Finding, Severity
+from unotify.bpf.audit.uneven import uneven
 from unotify.bpf.audit.view import View
 
 __all__ = ["CHECK", "in_family"]
@@ -61,18 +62,13 @@ def in_family(calls: Iterable[str]) -> bool:
 def look(view: View) -> Iterator[Finding]:
     """Find families of which one is restricted and another one open."""
     for family in _FAMILIES:
-        calls = family.calls.split()
-        for arch in view.architectures:
-            guarded, free = view.guarded(arch, calls), view.open(arch, calls)
-            if guarded and free:
-                yield Finding(
-                    family.severity,
-                    f"{', '.join(guarded)} restricted, {', '.join(free)} open",
-                    f"each of them {family.what}",
-                    "restrict all of them alike, or let those fail with ENOSYS that are not needed",
-                    free,
-                    (arch,),
-                )
+        yield from uneven(
+            view,
+            family.calls.split(),
+            family.severity,
+            reason=f"each of them {family.what}",
+            cure="restrict all of them alike, or let those fail with ENOSYS that are not needed",
+        )
 
 
 CHECK = Check("families", "is there another call that does the same?", look)

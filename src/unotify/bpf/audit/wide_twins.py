@@ -15,6 +15,7 @@ from unotify.abi import model
 from unotify.bpf.audit.at_twins import at_twins
 from unotify.bpf.audit.families import in_family
 from unotify.bpf.audit.finding import Check, Finding, Severity
+from unotify.bpf.audit.uneven import uneven
 from unotify.bpf.audit.view import View
 
 __all__ = ["CHECK", "wide_twins"]
@@ -52,17 +53,13 @@ def look(view: View) -> Iterator[Finding]:
         calls = (base, *forms)
         if in_family(calls) or any(set(calls) <= {twin, *others} for twin, others in paths):
             continue
-        for arch in view.architectures:
-            guarded, free = view.guarded(arch, calls), view.open(arch, calls)
-            if guarded and free:
-                yield Finding(
-                    Severity.MEDIUM,
-                    f"{', '.join(guarded)} restricted, {', '.join(free)} open",
-                    "they are forms of one call; libcs pick one by version and architecture",
-                    "restrict all of them alike",
-                    free,
-                    (arch,),
-                )
+        yield from uneven(
+            view,
+            calls,
+            Severity.MEDIUM,
+            reason="they are forms of one call; libcs pick one by version and architecture",
+            cure="restrict all of them alike",
+        )
 
 
 CHECK = Check("wide-twins", "is a call open in its *64, *time64 or numbered form?", look)

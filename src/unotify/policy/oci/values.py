@@ -85,25 +85,24 @@ class Values:
         self, table: Mapping[str, object], key: str, path: Path
     ) -> Iterator[tuple[Path, str]]:
         """The strings of an array, each with its path."""
-        items: list[object] = self.get(table, key, path, list, [])
-        for at, item in enumerate(items):
-            there: Path = (*path, key, at)
-            if isinstance(item, str):
-                yield there, item
-            else:
-                self.wrong(there, f"it takes a string, not {json_kind(item)}")
+        return self._items(table, key, path, str)
 
     def tables(
         self, table: Mapping[str, object], key: str, path: Path
     ) -> Iterator[tuple[Path, Mapping[str, object]]]:
         """The objects of an array, each with its path."""
+        return self._items(table, key, path, dict)
+
+    def _items(
+        self, table: Mapping[str, object], key: str, path: Path, kind: type[_T]
+    ) -> Iterator[tuple[Path, _T]]:
         items: list[object] = self.get(table, key, path, list, [])
         for at, item in enumerate(items):
             there: Path = (*path, key, at)
-            if isinstance(item, dict):
+            if isinstance(item, kind):
                 yield there, item
             else:
-                self.wrong(there, f"it takes an object, not {json_kind(item)}")
+                self.wrong(there, f"it takes {_KINDS[kind]}, not {json_kind(item)}")
 
 
 _KINDS: Final[Mapping[type, str]] = {
