@@ -64,6 +64,18 @@ def _directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_no_policies(directory: Path) -> None:
+    """An agent with nothing to answer by says so: policies may come later."""
+    (directory / "policies" / "default.toml").unlink()
+    path = directory / "s"
+    options = ["--socket", str(path), "--policies", str(directory / "policies"), "--quiet"]
+    process = begin("agent", *options, stderr=subprocess.PIPE)
+    with process, killing(process):
+        Command(process, path).expect(f"there is no policy in {directory}/policies")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
 def test_a_life(directory: Path) -> None:
     """It serves, reloads on SIGHUP, tells a mistake, and SIGTERM ends it without a trace."""
     file = directory / "policies" / "default.toml"

@@ -212,9 +212,12 @@ def command(
             Outfit(agent, wanted, notifier=notifier, passed=passed, paths=paths)
         )
         _heed(agent)  # before anybody is told that we are here
+        log = logging.getLogger("unotify.agent")
+        if not agent.shelf.loaded.policies:
+            log.warning("there is no policy in %s: all that is notified fails with EPERM", policies)
         for each in (*given, *outfit.listening):
             agent.open(each)
-            logging.getLogger("unotify.agent").info("listening at %s", each.getsockname())
+            log.info("listening at %s", each.getsockname())
         outfit.ready()
         agent.run()
         outfit.end()
