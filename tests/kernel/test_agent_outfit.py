@@ -154,7 +154,7 @@ def test_status_tells_containers_policies_and_calls(
     assert 0 < calls["chmod"]["p50_microseconds"] <= calls["chmod"]["p99_microseconds"]
     (policy,) = [each for each in found["policies"] if each["name"] == "default"]
     assert (policy["containers"], policy["answered"]) == (1, 3)
-    for expected in ("1 containers with 1 listeners", "web-1", "chmod", "takes containers"):
+    for expected in ("1 container with 1 listener, ", "web-1", "chmod", "takes containers"):
         assert expected in told
 
 

@@ -43,8 +43,8 @@ def test_sigkill_under_load_with_a_keeper(directory: Path) -> None:
     while rounds < 3 or (not decided_again and rounds < 8):
         with agent(directory, *options) as command:
             if rounds:
-                (said,) = [line for line in command.said if "go on" in line]
-                decided_again += int(said.split(",")[1].split()[0])
+                (said,) = [line for line in command.said if "going on" in line]
+                decided_again += int(said.split(",")[1].split()[1])
             targets.append(Loaded(directory / "s", f"c{rounds}", 4, 150))
             time.sleep(chance.uniform(0.05, 0.2))
             command.process.kill()
@@ -152,7 +152,7 @@ def test_taking_over_from_a_running_agent(directory: Path) -> None:
         old.expect("container c1")
         before = status(directory)["agent"]
         with agent(directory, *options, "--take-over") as new:
-            assert any("1 containers go on" in line for line in new.said)
+            assert any("going on with 1 container," in line for line in new.said)
             assert old.process.wait(PATIENCE) == 0
             after = status(directory)["agent"]
             assert after["pid"] != before["pid"]  # type: ignore[index]

@@ -12,6 +12,7 @@ import click
 
 from unotify.cli.failures import CommandError, Exit
 from unotify.oci.control import ask
+from unotify.oci.logs import counted
 
 __all__ = ["reload", "show"]
 
@@ -79,8 +80,9 @@ def _print(found: dict[str, Any]) -> None:
         f"unotify {agent['version']}, process {agent['pid']}, since {since}: {state}", markup=False
     )
     console.print(
-        f"{agent['containers']} containers with {agent['listeners']} listeners, "
-        f"{agent['in_flight']} calls under way, {agent['threads']} threads",
+        f"{counted(agent['containers'], 'container')} with "
+        f"{counted(agent['listeners'], 'listener')}, "
+        f"{counted(agent['in_flight'], 'call')} under way, {counted(agent['threads'], 'thread')}",
         markup=False,
     )
     if not agent["survives"]:

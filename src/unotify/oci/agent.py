@@ -27,6 +27,7 @@ from unotify.oci.choosing import REFUSE, Choice
 from unotify.oci.containers import Container, Containers, Served
 from unotify.oci.continuing import Continuing
 from unotify.oci.entrance import Entrance
+from unotify.oci.logs import counted
 from unotify.oci.moving import Moving
 from unotify.oci.process_state import ProcessState
 from unotify.oci.reloading import reload
@@ -208,8 +209,8 @@ class Agent:
         survivors = self._continuing.restore(restoring, handed, before)
         if survivors:
             again = sum(len(survivor.again) for survivor in survivors)
-            told = "%d containers go on, %d calls of theirs are decided again"
-            _log.info(told, len(self.containers), again)
+            kept = counted(len(self.containers), "container")
+            _log.info("going on with %s, deciding %s again", kept, counted(again, "call"))
         return len(survivors)
 
     @property

@@ -14,7 +14,7 @@ from typing import Final
 
 from unotify.supervisor.lines import LineFormatter
 
-__all__ = ["JournalFormatter", "set_up", "to_journal"]
+__all__ = ["JournalFormatter", "counted", "set_up", "to_journal"]
 
 _LEVELS: Final = (
     (logging.CRITICAL, 2),
@@ -41,6 +41,11 @@ def to_journal(environ: Mapping[str, str], fd: int) -> bool:
     except OSError:
         return False
     return told == f"{found.st_dev}:{found.st_ino}"
+
+
+def counted(number: int, what: str) -> str:
+    """``1 container``, ``2 containers``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def set_up(*, quiet: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from unotify import __version__
 from unotify.oci.accounts import Accounts
+from unotify.oci.logs import counted
 
 if TYPE_CHECKING:
     from unotify.oci.agent import Agent
@@ -97,7 +98,4 @@ def messages(agent: Agent, accounts: Accounts, *, since: float) -> Iterator[dict
 def line(agent: Agent) -> str:
     """How things are, in one line for systemd."""
     containers, policies = len(agent.containers), len(agent.shelf.loaded.policies)
-    return (
-        f"{containers} container{'s' if containers != 1 else ''}, "
-        f"{policies} polic{'ies' if policies != 1 else 'y'}"
-    )
+    return f"{counted(containers, 'container')}, {policies} polic{'ies' if policies != 1 else 'y'}"
