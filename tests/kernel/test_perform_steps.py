@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.perform_support import attempt, start
 from tests.kernel.targets import until
 from unotify import Reply, Supervisor
-from unotify.calls import Mkdir, OpenAt
+from unotify.calls import Mkdir, OpenAt, Readlink, ReadlinkAt
 from unotify.calls.lookups import spot_of
 from unotify.kernel.listener import LinuxListener
 
@@ -154,6 +154,22 @@ say([text(name) for name in names] + [text("/proc/self/comm")])
 
 
 _ENTRIES = ("mem", "fd/0", "cwd/x", "root/etc/passwd", "environ", "task/{pid}/mem", "map_files")
+
+
+def test_a_link_that_leads_nowhere_at_all() -> None:
+    """/proc/PID/exe of who has no program: it is a link, and what it says is ENOENT."""
+    code = """
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+say([tried(os.readlink, f"/proc/{child}/{name}") for name in ("exe", "comm", "none")])
+"""
+    with Supervisor() as supervisor:
+        for kind in (Readlink, ReadlinkAt):
+            supervisor.on(kind)(lambda call: call.perform())
+        assert attempt(supervisor, code) == ["ENOENT", "EINVAL", "ENOENT"]
+        assert supervisor.statistics().received >= 3
 
 
 def test_the_supervisors_entries_in_proc_are_refused() -> None:

@@ -203,7 +203,8 @@ def _link_read(act: Act, place: Place, pinned: Pin, buffer: Any, value: int) -> 
             buffer[:length] = theirs[:length]
             return length
     if value == -errno.ENOENT and act.spots["path"].path and not pinned.name:
-        return -errno.EINVAL  # what is read through a descriptor says it otherwise
+        # Of what is no link, a descriptor says it otherwise than a path.
+        return value if stat.S_ISLNK(os.fstat(pinned.fd).st_mode) else -errno.EINVAL
     return value
 
 
