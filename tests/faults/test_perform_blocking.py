@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from tests.faults.test_storms import LONG
 from tests.kernel.perform_support import attempt, start, told
 from tests.kernel.targets import until
 from unotify import Supervisor
-from unotify.calls import OpenAt
+from unotify.calls import Connect, OpenAt, Sendmsg, Sendto
 
 _QUICK = "say(tried(os.open, '/etc/passwd', os.O_RDONLY) > 2)"
 
@@ -105,6 +106,79 @@ def test_an_open_that_waits_ends_with_its_target(supervisor: Supervisor, fifo: P
     _end(process)
     until(lambda: supervisor.kernel.stalled() == 0)
     until(lambda: supervisor.statistics().in_flight == 0)
+
+
+_TALK = """
+kind, path = sys.argv[1:]
+made, peer = socket.socketpair()
+if kind.startswith("connect"):
+    made = socket.socket(socket.AF_UNIX)
+if kind == "connect at once":
+    made.setblocking(False)
+flags = socket.MSG_DONTWAIT if kind == "send at once" else 0
+print(json.dumps("started"), flush=True)
+found = 0
+while isinstance(found, int):
+    if kind.startswith("connect"):
+        found = tried(made.connect, path)
+        break
+    found = tried(made.send, b"x" * 65536, flags)
+say(found)
+"""
+
+
+@pytest.fixture(name="talking")
+def _talking(supervisor: Supervisor) -> Supervisor:
+    for kind in (Connect, Sendto, Sendmsg):
+        supervisor.on(kind)(lambda call: call.perform())
+    return supervisor
+
+
+@pytest.fixture(name="full")
+def _full(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """A server that takes no more connections until it has accepted one."""
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as first:
+        server.bind(path)
+        server.listen(0)
+        first.connect(path)
+        yield path, server
+
+
+@pytest.mark.parametrize("kind", ["connect", "send"])
+def test_what_waits_for_a_peer_ends_with_its_target(
+    talking: Supervisor, full: tuple[str, socket.socket], kind: str
+) -> None:
+    """A connect that nobody accepts, a send that nobody reads: others are served, and it ends."""
+    process = start(talking, _TALK, kind, full[0])
+    until(lambda: talking.kernel.stalled() == 1)
+    assert attempt(talking, _QUICK) is True
+    _end(process)
+    until(lambda: talking.kernel.stalled() == 0)
+    until(lambda: talking.statistics().in_flight == 0)
+
+
+def test_a_connect_that_waits_is_done_when_its_peer_is_ready(
+    talking: Supervisor, full: tuple[str, socket.socket]
+) -> None:
+    """It takes as long as it takes."""
+    process = start(talking, _TALK, "connect", full[0])
+    assert process.stdout.readline() == b'"started"\n'
+    until(lambda: talking.kernel.stalled() == 1)
+    peers = [full[1].accept()[0] for _ in range(2)]
+    assert told(process) == 0
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.parametrize("kind", ["connect at once", "send at once"])
+def test_what_may_not_wait_for_a_peer_does_not(
+    talking: Supervisor, full: tuple[str, socket.socket], kind: str
+) -> None:
+    """O_NONBLOCK of the socket, and MSG_DONTWAIT."""
+    process = start(talking, _TALK, kind, full[0])
+    assert process.stdout.readline() == b'"started"\n'
+    assert told(process) == "EAGAIN"
 
 
 def test_a_terminal_that_is_opened_becomes_nobodys(supervisor: Supervisor) -> None:
