@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from unotify.abi.arch import Arch
 from unotify.errors import NotExpressible, PolicyError, UnknownName
 from unotify.policy.loader import load
 from unotify.testing import PolicyExploration, Story, explore_policy
 from unotify.testing.facility.rules import without
+from unotify.testing.hostile.effects import Effect
+from unotify.testing.hostile.spelling import spelled
 
 pytestmark = pytest.mark.slow
 START = 'version = 1\ndefault = "allow"\n'
@@ -358,6 +361,13 @@ def test_a_story() -> None:
         "by then (C1, C2).",
         '  Instead: let the supervisor act on what it has looked up, do = "perform".',
     ]
+
+
+@pytest.mark.parametrize("arch", [Arch.X86_64, Arch.I386, Arch.X32], ids=lambda arch: arch.label)
+def test_messages_that_connect_are_tried_on_each_abi(arch: Arch) -> None:
+    """MSG_FASTOPEN connects by whatever call sends, in the layout of each ABI."""
+    connecting = Effect("connect", (("address", "203.0.113.7:80"),))
+    assert {"connect", "sendto", "sendmsg", "sendmmsg"} <= spelled(connecting, arch).keys()
 
 
 def test_what_was_covered() -> None:

@@ -72,8 +72,6 @@ def spelled(effect: Effect, arch: Arch) -> dict[str, Arguments]:
 
 def _given(effect: Effect, call: str, arch: Arch) -> Arguments | None:
     values, paths = dict(effect.values), dict(effect.paths)
-    if call in ("sendmsg", "sendmmsg") and arch is Arch.X32:
-        return None  # nothing here reads the message of such a call
     if effect.kind == "connect" and call != "connect":
         return _connecting_send(str(values["address"]), call)
     flags = int(values.get("flags", 0))
