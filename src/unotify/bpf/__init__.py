@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from unotify.bpf.checker import check_program, is_constant_allow
 from unotify.bpf.compiler import Verdict, compile_filter
+from unotify.bpf.deciders import Decider, decider
 from unotify.bpf.disassembler import disassemble
 from unotify.bpf.expressions import (
     Always,
@@ -36,6 +37,7 @@ __all__ = [
     "Box",
     "Compare",
     "CompareOp",
+    "Decider",
     "In",
     "Instruction",
     "Never",
@@ -52,6 +54,7 @@ __all__ = [
     "WordSet",
     "check_program",
     "compile_filter",
+    "decider",
     "decode",
     "disassemble",
     "encode",

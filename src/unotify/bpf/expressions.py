@@ -220,7 +220,7 @@ def _check_mask(mask: int | None, bits: int) -> None:
             raise NotExpressible("mask 0 looks at no bit")
 
 
-_OPERATORS: Final[dict[CompareOp, Callable[[int, int], bool]]] = {
+OPERATORS: Final[dict[CompareOp, Callable[[int, int], bool]]] = {
     CompareOp.EQ: operator.eq,
     CompareOp.NE: operator.ne,
     CompareOp.LT: operator.lt,
@@ -228,6 +228,7 @@ _OPERATORS: Final[dict[CompareOp, Callable[[int, int], bool]]] = {
     CompareOp.GT: operator.gt,
     CompareOp.GE: operator.ge,
 }
+"""What each way to compare does with two numbers."""
 
 
 def evaluate(predicate: RegisterPredicate, args: Sequence[int], *, bits: int = 64) -> bool:
@@ -261,8 +262,8 @@ def evaluate(predicate: RegisterPredicate, args: Sequence[int], *, bits: int = 6
             nominal, width = width or 64, effective_width(width, bits)
             found = _masked(args[arg], mask, width)
             if signed:
-                return _OPERATORS[op](as_signed(found, width), as_signed(value, nominal))
-            return _OPERATORS[op](found, wrapped(value, width))
+                return OPERATORS[op](as_signed(found, width), as_signed(value, nominal))
+            return OPERATORS[op](found, wrapped(value, width))
 
 
 def effective_width(bits: int, register: int) -> int:

@@ -41,7 +41,16 @@ from unotify.policy.conditions import (
 from unotify.policy.deciding import Case, cases
 from unotify.policy.model import Policy, Verb, Verdict
 
-__all__ = ["Handlers", "action_of", "bound", "compile_policy", "cuts_of", "model_of", "tables"]
+__all__ = [
+    "Handlers",
+    "action_of",
+    "bound",
+    "compile_policy",
+    "cuts_of",
+    "model_of",
+    "on_registers",
+    "tables",
+]
 
 Handlers: TypeAlias = Callable[[Arch, str], RegisterPredicate | None]
 """For a call on an architecture: where Python handlers want to be asked, or ``None``."""
@@ -211,7 +220,7 @@ def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _
     def predicate(condition: Condition, arch: Arch) -> RegisterPredicate | None:
         key = id(condition), arch
         if key not in known:
-            known[key] = condition, _on_registers(condition, arch)
+            known[key] = condition, on_registers(condition, arch)
         return known[key][1]
 
     def decide(audit: int, nr: int, ask: _Ask) -> int:
@@ -303,7 +312,7 @@ def _least(terms: list[_Judged], neutral: _Judged) -> _Judged:
     return _Judged(low, high, next(term.cut for term in terms if term.low == low))
 
 
-def _on_registers(condition: Condition, arch: Arch) -> RegisterPredicate | None:
+def on_registers(condition: Condition, arch: Arch) -> RegisterPredicate | None:
     """What *condition* says, as one predicate; ``None`` if it takes a look."""
     match condition:
         case Constant(value):
@@ -313,10 +322,10 @@ def _on_registers(condition: Condition, arch: Arch) -> RegisterPredicate | None:
         case Look():
             return None
         case Negation(term):
-            found = _on_registers(term, arch)
+            found = on_registers(term, arch)
             return None if found is None else Not(found)
         case All(terms) | Any(terms):
-            parts = [_on_registers(term, arch) for term in terms]
+            parts = [on_registers(term, arch) for term in terms]
             sure = tuple(part for part in parts if part is not None)
             if len(sure) < len(parts):
                 return None

@@ -31,7 +31,7 @@ from typing import Any, Final, TypeAlias
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action, FilterFlag
-from unotify.bpf import Program, SeccompData, evaluate, simulate
+from unotify.bpf import Decider, Program, SeccompData, evaluate, simulate
 from unotify.calls import Call
 from unotify.errors import Error, NotExpressible, RacyContinue, TargetError
 from unotify.policy.compiling import Handlers, action_of
@@ -43,6 +43,7 @@ from unotify.supervisor.agreeing import Agreement, Party
 from unotify.supervisor.checking import check, filter_flags
 from unotify.supervisor.counters import Counters
 from unotify.supervisor.facts import CallFacts
+from unotify.supervisor.foregone import foregone
 from unotify.supervisor.router import Onward, Step
 
 __all__ = ["Judge", "Judgement", "VerbHandler"]
@@ -153,7 +154,22 @@ class Judge:
         def judge(call: Call) -> Any:
             return decide(call, steps)
 
-        return Step(judge, _NAME, None, None)
+        if steps or self.dry_run or len(self.policies) != 1:
+            return Step(judge, _NAME, None, None)
+        found: list[tuple[Decider, Callable[[Call], Reply | Onward]]] | None = None
+
+        def short(call: Call) -> Any:
+            # Nobody else is asked, and of most calls no rule asks about more than registers.
+            nonlocal found
+            if found is None:
+                found = self._answers(call)
+            args = call.exchange.args
+            for test, answer in found:
+                if test(args):
+                    return answer(call)
+            return judge(call)
+
+        return Step(short, _NAME, None, None)
 
     # -- for real ------------------------------------------------------------
 
@@ -177,6 +193,23 @@ class Judge:
         if not undecided and not given:
             return self._let_go(call, sayings)
         return self._onward(sayings, undecided, given, asked)
+
+    def _answers(self, call: Call) -> list[tuple[Decider, Callable[[Call], Reply | Onward]]]:
+        """What is done with calls such as *call*, where registers alone decide."""
+        policy, exchange = self.policies[0], call.exchange
+        decided = foregone(policy, tables.identify(exchange.audit, exchange.nr))
+        return [(test, self._answer(_Saying(policy, said, False, False))) for test, said in decided]
+
+    def _answer(self, saying: _Saying) -> Callable[[Call], Reply | Onward]:
+        strictness = severity(saying.verdict)
+        if strictness < severity(_NOTIFY):
+            return lambda call: self._refuse(call, saying)
+        if strictness > severity(_NOTIFY):
+            return lambda call: self._let_go(call, (saying,))
+        unhandled = Step(lambda call: self._unhandled, _NAME, None, None)
+        acting = (self._verb_step(saying),) if saying.verdict.verb is Verb.ACT else ()
+        onward = Onward((*acting, unhandled))
+        return lambda call: onward
 
     def _sayings(self, call: Call, asked: bool) -> list[_Saying]:
         facts = CallFacts(call, self._counters, chance=self.chance)
@@ -228,13 +261,13 @@ class Judge:
 
     def _verb_step(self, saying: _Saying) -> Step:
         verdict = saying.verdict
-        act = self.verbs[verdict.handler or ""]
+        name, verbs = verdict.handler or "", self.verbs
 
         def perform(call: Call) -> Any:
             self._say(call, saying)
-            return act(call, verdict.parameters)
+            return verbs[name](call, verdict.parameters)
 
-        return Step(perform, verdict.handler or "", None, None)
+        return Step(perform, name, None, None)
 
     def _refuse(self, call: Call, saying: _Saying) -> Reply:
         self._say(call, saying)
