@@ -17,6 +17,7 @@ from unotify.abi.types import NotificationId, Tid
 from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
 from unotify.kernel import native
+from unotify.kernel.home import Home
 from unotify.kernel.listener import LinuxListener
 from unotify.kernel.making import Made, Maker
 from unotify.kernel.rights import mine
@@ -160,9 +161,11 @@ def test_who_has_gone(place: Path) -> None:
         def look(call: Any) -> None:
             listener = call.caller.listener
             fd, id = listener.fileno(), NotificationId(call.exchange.id)
-            seen.append(Maker().make(fd, NotificationId(id + 1), Tid(call.caller.tid), act))
+            home = Home.of(Tid(call.caller.tid))
+            seen.append(Maker().make(fd, NotificationId(id + 1), home, act))
             seen.append(os.listdir(place))
-            seen.append(Maker().make(fd, id, Tid(call.caller.tid), act))
+            seen.append(Maker().make(fd, id, home, act))
+            home.close()
             done.set()
 
         attempt(supervisor, "os.getppid()\nsay(0)\n")

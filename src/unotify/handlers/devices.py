@@ -17,7 +17,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -134,11 +134,12 @@ def emulate_mknod(call: Call, *, devices: Iterable[str] = COMMON) -> Reply | Non
         return None
     caller = call.caller
     with caller.at_one_moment():
-        act, around = plan(call), caller.around
+        act = plan(call)
         listed = devices_of(tuple(devices)).has(kind, device)
-        done = _at_once(call, act, around) if listed else None
+        done = _at_once(caller, act) if listed else None
         if done is not None:
             return done
+        around = caller.around
         allowed = listed and around.may(Capability.CAP_MKNOD)
         place = find(caller, "path", act.spots["path"], allowed=allowed)
         if not place.name:
@@ -167,12 +168,9 @@ def _exists(place: Held) -> bool:
     return True
 
 
-def _at_once(call: Call, act: Act, around: Any) -> Reply | None:
+def _at_once(caller: Any, act: Act) -> Reply | None:
     """Make the node in one go; ``None`` if that takes more, and nothing is left of it."""
-    if not around.is_ours():
-        return None
-    caller = call.caller
-    made = caller.make(act, needed=_MKNOD, lent=_MKNOD, refused=_ST_NODEV)
+    made = caller.make(act, needed=_MKNOD, lent=_MKNOD, refused=_ST_NODEV, contained=True)
     if made is None:
         return None
     directory, name = made.directory, made.name
@@ -183,7 +181,7 @@ def _at_once(call: Call, act: Act, around: Any) -> Reply | None:
         return Fail(-made.value)
     if not any(made.node.identity):
         return Return(0)  # another thread has taken it away already
-    return _kept(caller, directory, name, made.node, made.rights)
+    return _kept(caller, directory, name, made.node, lambda: made.rights)
 
 
 def _make(call: Call, act: Act, place: Held, around: Any) -> Reply | None:
@@ -204,17 +202,19 @@ def _make(call: Call, act: Act, place: Held, around: Any) -> Reply | None:
         node = Node.found(place.fd, name)
     except KernelError:
         return Return(0)  # another thread has taken it away already
-    return _kept(caller, place.fd, name, node, rights)
+    return _kept(caller, place.fd, name, node, lambda: rights)
 
 
-def _kept(caller: Any, directory: int, name: bytes, node: Node, rights: Rights) -> Reply | None:
+def _kept(
+    caller: Any, directory: int, name: bytes, node: Node, rights: Callable[[], Rights]
+) -> Reply | None:
     """Tell of a node that was made; ``None``: it is of no use there, and nothing is left of it."""
     try:
         usable = is_usable(directory, name, node)
     except KernelError:
         return Return(0)
     if not usable:
-        remove(directory, name, node.identity, rights)
+        remove(directory, name, node.identity, rights())
         return None
     _removed_unless_taken(caller, directory, name, node.identity, rights)
     return Return(0)
@@ -241,7 +241,7 @@ def _mount(call: Call, act: Act, place: Held) -> Reply:
     identity = found.st_dev, found.st_ino
     name = place.name.rstrip(b"/")
     caller.afterwards(lambda taken: os.close(file))
-    _removed_unless_taken(caller, place.fd, name, identity, rights)
+    _removed_unless_taken(caller, place.fd, name, identity, lambda: rights)
     permissions = stat.S_IMODE(found.st_mode)
     if not can_mount():
         return _bind(caller, stat.S_IFMT(mode), device, file)
@@ -289,10 +289,14 @@ class _File:
 
 
 def _removed_unless_taken(
-    caller: Any, directory: int, name: bytes, identity: tuple[int, int], rights: Rights
+    caller: Any,
+    directory: int,
+    name: bytes,
+    identity: tuple[int, int],
+    rights: Callable[[], Rights],
 ) -> None:
     def undo(taken: bool) -> None:
-        if not taken and not remove(directory, name, identity, rights):
+        if not taken and not remove(directory, name, identity, rights()):
             _log.warning("%r was made for a target that had gone, and stays", name)
 
     caller.afterwards(undo)

@@ -2,10 +2,10 @@
  *
  * This is the plain case of what unotify.kernel.acting does step by step, in the same order: look
  * at the target, find the directory with its rights, ask whether it still waits (P8), act with its
- * rights. Plain is: the target is in our user namespace and has our umask, its path has no symbolic
- * link in it, and all that is asked of it holds. Of anything else it is said that it is not ours;
- * nothing has been done then, and whoever asked goes the long way, which has the right errno for
- * what is wrong.
+ * rights. Plain is: the target is in our user namespace (whoever asks has seen to that) and has our
+ * umask, its path has no symbolic link in it, and all that is asked of it holds. Of anything else it
+ * is said that it is not ours; nothing has been done then, and whoever asked goes the long way,
+ * which has the right errno for what is wrong.
  *
  * Credentials belong to a thread; the raw calls tell no other one (unotify.kernel.rights). If the
  * way back fails, the process ends.
@@ -51,8 +51,8 @@ struct job {
 	/* In: whose, where, what, and on what conditions. */
 	int listener;
 	unsigned long long id;
-	pid_t tid;
-	struct bytes user, path;
+	int home, theirs, ours; /* its directory in /proc, its status, and this thread's status */
+	struct bytes path;
 	int dirfd;
 	unsigned long long needed, lent;
 	unsigned long refused;
@@ -67,14 +67,10 @@ struct job {
 
 /* -- who it is, and who we are */
 
-static int read_all(const char *path, char *buffer, ssize_t *length)
+/* From its beginning, as it is now. */
+static int read_all(int fd, char *buffer, ssize_t *length)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return 0;
-	*length = read(fd, buffer, STATUS - 1);
-	close(fd);
+	*length = pread(fd, buffer, STATUS - 1, 0);
 	/* Of somebody in very many groups it is longer. */
 	if (*length <= 0 || *length == STATUS - 1)
 		return 0;
@@ -268,14 +264,14 @@ static int start_of(const struct job *job)
 	char path[64];
 
 	if (*job->path.start == '/')
-		snprintf(path, sizeof path, "/proc/%d/root", job->tid);
+		strcpy(path, "root");
 	else if (job->dirfd == AT_FDCWD)
-		snprintf(path, sizeof path, "/proc/%d/cwd", job->tid);
+		strcpy(path, "cwd");
 	else if (job->dirfd >= 0)
-		snprintf(path, sizeof path, "/proc/%d/fd/%d", job->tid, job->dirfd);
+		snprintf(path, sizeof path, "fd/%d", job->dirfd);
 	else
 		return -1;
-	return open(path, O_PATH | O_CLOEXEC);
+	return openat(job->home, path, O_PATH | O_CLOEXEC);
 }
 
 /* In the target's rights: find the directory, and act in it. 0: not ours, and nothing is done. */
@@ -307,7 +303,7 @@ static int act(struct job *job, int start, const char *directory, const char *na
 
 static int make(struct job *job)
 {
-	char path[64], link[64], directory[PAGE], own[STATUS];
+	char directory[PAGE], own[STATUS];
 	struct rights theirs, ours;
 	const char *name = split(job, directory);
 	ssize_t length;
@@ -315,16 +311,11 @@ static int make(struct job *job)
 
 	if (!name)
 		return 0;
-	snprintf(path, sizeof path, "/proc/%d/status", job->tid);
-	if (!read_all(path, job->status, &job->status_length) ||
+	if (!read_all(job->theirs, job->status, &job->status_length) ||
 	    !rights_of(job->status, &theirs) || job->needed & ~theirs.effective)
 		return 0;
-	snprintf(path, sizeof path, "/proc/%d/ns/user", job->tid);
-	length = readlink(path, link, sizeof link);
-	if (length != job->user.size || memcmp(link, job->user.start, length))
-		return 0;
-	if (!read_all("/proc/thread-self/status", own, &length) || !get_ours(&ours) ||
-	    umask_of(own) < 0 || umask_of(own) != umask_of(job->status))
+	if (!read_all(job->ours, own, &length) || !get_ours(&ours) || umask_of(own) < 0 ||
+	    umask_of(own) != umask_of(job->status))
 		return 0;
 	start = start_of(job);
 	if (start < 0)
@@ -341,9 +332,9 @@ PyObject *make_name(PyObject *module, PyObject *args)
 	int done;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "iKiO&O&iKKklll", &job.listener, &job.id, &job.tid, to_bytes,
-			      &job.user, to_bytes, &job.path, &job.dirfd, &job.needed, &job.lent,
-			      &job.refused, &job.nr, &job.mode, &job.device))
+	if (!PyArg_ParseTuple(args, "iKiiiO&iKKklll", &job.listener, &job.id, &job.home,
+			      &job.theirs, &job.ours, to_bytes, &job.path, &job.dirfd, &job.needed,
+			      &job.lent, &job.refused, &job.nr, &job.mode, &job.device))
 		return NULL;
 	Py_BEGIN_ALLOW_THREADS
 	done = make(&job);

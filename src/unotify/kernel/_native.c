@@ -55,7 +55,7 @@
 #include <unistd.h>
 
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
-enum { FACE = 2 };
+enum { FACE = 3 };
 
 enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, SHORT = 256 };
 

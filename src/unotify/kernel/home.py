@@ -58,9 +58,13 @@ class Home:
 
     def status(self) -> bytes:
         """Read ``status``; raises `OSError` if the task has ended."""
+        return read_status(self.status_fd())
+
+    def status_fd(self) -> int:
+        """A descriptor of ``status``, to be read from its beginning; raises as `status`."""
         if self._status < 0:
             self._status = os.open("status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
-        return read_status(self._status)
+        return self._status
 
     def close(self) -> None:
         """Close its descriptors."""

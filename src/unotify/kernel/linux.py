@@ -213,11 +213,11 @@ class LinuxKernel:
         return Maker()
 
     def make(
-        self, thread: LinuxThread, listener: int, id: NotificationId, act: Act, **conditions: int
+        self, thread: LinuxThread, listener: int, id: NotificationId, act: Act, **conditions: Any
     ) -> Made | None:
         """Do *act* for *thread* in one go; see `unotify.kernel.making.Maker.make`."""
         with self.actor.interrupter.entry(thread.process, thread.is_waiting):
-            return self._maker.make(listener, id, thread.tid, act, **conditions)
+            return self._maker.make(listener, id, thread.home, act, **conditions)
 
     @property
     def homes(self) -> Homes:

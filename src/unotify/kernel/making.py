@@ -7,12 +7,14 @@ It is the native part's: without that all goes the long way, step by step
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from unotify.abi.types import NotificationId, Tid
+from unotify.abi.types import NotificationId
 from unotify.calls.acts import Act
 from unotify.kernel.acts import number
+from unotify.kernel.home import Home
 from unotify.kernel.native import backend, module
 from unotify.kernel.nodes import Node
 from unotify.kernel.rights import Rights
@@ -55,46 +57,70 @@ class Made(NamedTuple):
         return Rights.parse(self.status)
 
 
+class _Status:
+    """``/proc/thread-self/status``, of the thread that opens it; read again and again."""
+
+    __slots__ = ("fd", "process")
+
+    def __init__(self) -> None:
+        self.fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
+        self.process = os.getpid()
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class _OfThread(threading.local):
+    status: _Status | None = None
+
+
 class Maker:
     """Makes names, for targets in the supervisor's own user namespace."""
 
     def __init__(self) -> None:
         native = backend() == "native"
         self._make: Any = module().make_name if native else None
-        self._user = os.fsencode(os.readlink("/proc/self/ns/user")) if native else b""
+        self._user = os.readlink("/proc/self/ns/user") if native else ""
+        self._own = _OfThread()
 
     def make(
         self,
         listener: int,
         id: NotificationId,
-        tid: Tid,
+        home: Home,
         act: Act,
         *,
         needed: int = 0,
         lent: int = 0,
         refused: int = 0,
+        container: str | None = None,
     ) -> Made | None:
-        """Do *act* as thread *tid*, if it still waits for the answer to *id*.
+        """Do *act* as the thread of *home*, if it still waits for the answer to *id*.
 
         Args:
             listener: A descriptor of the listener that *id* is of.
             id: The notification.
-            tid: Its thread.
+            home: Its thread's directory in ``/proc``.
             act: ``mknodat`` or ``mkdirat``.
             needed: Capabilities that the thread has to have in its user namespace, as a bit set.
             lent: Those of the supervisor that are lent for this act.
             refused: ``ST_*`` flags (statvfs(3)) that the mount must not have.
+            container: The user namespace, as its link says, that the thread has to be in, too.
 
         Returns:
             ``None``: it is not plain, or a condition does not hold; nothing has been done.
         """
-        if self._make is None or act.name not in _MADE:
+        if self._make is None or act.name not in _MADE or home.user_namespace != self._user:
             return None
+        if container is not None and container != self._user:
+            return None
+        own = self._own.status
+        if own is None or own.process != os.getpid():  # a child has another thread of its own
+            own = self._own.status = _Status()
         spot, values = act.spots["path"], act.values
-        numbers = number(act.name), values["mode"], values.get("dev", 0)
         found = self._make(
-            *(listener, id, tid, self._user, spot.path, spot.dirfd),
-            *(needed, lent, refused, *numbers),
+            *(listener, id, home.directory, home.status_fd(), own.fd, spot.path, spot.dirfd),
+            *(needed, lent, refused, number(act.name), values["mode"], values.get("dev", 0)),
         )
         if found is None:
             return None

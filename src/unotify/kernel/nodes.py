@@ -6,9 +6,9 @@ import ctypes
 import errno
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from struct import Struct
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from unotify.errors import KernelError
 from unotify.kernel._libc import check, syscall
@@ -36,8 +36,7 @@ def can_mount() -> bool:
     return mine().effective & wanted == wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A file that was found, or made.
 
     Attributes:

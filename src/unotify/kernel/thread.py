@@ -14,7 +14,7 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from unotify.abi.types import NotificationId, Tid
 from unotify.calls.lookups import Spot
@@ -72,7 +72,7 @@ class Acting(Protocol):
         """Hold what *spot* names for *thread*."""
 
     def make(
-        self, thread: LinuxThread, listener: int, id: NotificationId, act: Act, **conditions: int
+        self, thread: LinuxThread, listener: int, id: NotificationId, act: Act, **conditions: Any
     ) -> Made | None:
         """Do *act* for *thread* in one go, if that is plain."""
 
@@ -212,16 +212,13 @@ class LinuxThread(Standing):
         listener: int,
         id: NotificationId,
         act: Act,
-        *,
-        needed: int = 0,
-        lent: int = 0,
-        refused: int = 0,
+        **conditions: Any,
     ) -> Made | None:
         """Do *act*, which makes a name, in one go; see `unotify.kernel.making.Maker.make`."""
         self._require_open()
         if self._actor is None:
             return None
-        made = self._actor.make(self, listener, id, act, needed=needed, lent=lent, refused=refused)
+        made = self._actor.make(self, listener, id, act, **conditions)
         if made is not None:
             self._owes = None  # it was asked in there, after all looks
         return made

@@ -103,7 +103,15 @@ class Target(Identity, Reaching, Looks):
         finally:
             thread.forget()
 
-    def make(self, act: Act, *, needed: int = 0, lent: int = 0, refused: int = 0) -> Made | None:
+    def make(
+        self,
+        act: Act,
+        *,
+        needed: int = 0,
+        lent: int = 0,
+        refused: int = 0,
+        contained: bool = False,
+    ) -> Made | None:
         """Do *act*, which makes a name, in one go: a tenth of what it takes step by step.
 
         Only the native part can, and what is plain: a target in the supervisor's own user
@@ -114,6 +122,7 @@ class Target(Identity, Reaching, Looks):
             needed: Capabilities that the target has to have, as a bit set.
             lent: Those of the supervisor that are lent for this act.
             refused: ``ST_*`` flags (statvfs(3)) that the mount must not have.
+            contained: The user namespace of its container has to be the supervisor's, too.
 
         Returns:
             ``None``: it is not plain, it cannot be found, or one of the conditions does not hold.
@@ -121,7 +130,7 @@ class Target(Identity, Reaching, Looks):
         """
         thread = self._mark()
         make = getattr(thread, "make", None)  # a simulated one has none
-        if make is None:
+        if make is None or (contained and self._container == "" and not self.around.is_ours()):
             return None
         made: Made | None = make(
             self._listener.fileno(),
@@ -130,6 +139,7 @@ class Target(Identity, Reaching, Looks):
             needed=needed,
             lent=lent,
             refused=refused,
+            container=(contained and self._container) or None,
         )
         return made
 
