@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.transparency.both import LONG, environment
+from tests.transparency.identities import JAILED, SELF, UNSHARED, Identity
 
 HERE = Path(__file__).parent
 QUICK = ["test_genericpath", "test_fileio"]
@@ -40,6 +41,16 @@ MODULES = [
         "test_asyncio.test_sendfile",
     ),
 ]
+ELSEWHERE = [
+    *(*QUICK, "test_os", "test_posix", "test_shutil", "test_tempfile", "test_glob", "test_pathlib"),
+    *("test_filecmp", "test_zipfile", "test_tarfile", "test_socketserver", "test_subprocess"),
+]
+"""Modules that are also tried with another root directory, and in namespaces."""
+
+CASES = [
+    *((SELF, module) for module in [*QUICK, *(MODULES if LONG else [])]),
+    *((at, module) for at in (JAILED, UNSHARED) for module in (ELSEWHERE if LONG else QUICK[:1])),
+]
 LEFT_OUT = ("VSOCK", "CAN", "Bluetooth", "test_sendall_interrupted", "InterruptedSendTimeoutTest")
 """Sockets that hang in some virtual machines, and what waits for a signal to interrupt a send."""
 
@@ -62,11 +73,18 @@ def _has_tests(python: str) -> bool:
     return done.returncode == 0
 
 
-def outcomes(module: str, place: Path, *, performed: bool) -> dict[str, Any]:
+def outcomes(
+    module: str, place: Path, identity: Identity = SELF, *, performed: bool
+) -> dict[str, Any]:
     """How each test of *module* ended."""
-    work, result = place / "work", place / "result.json"
-    work.mkdir()
-    command = [interpreter(), "-B", str(HERE / "outcomes_main.py"), str(result), module]
+    work = identity.directory(place)
+    # All that is needed is in there: with another root directory nothing else may be.
+    own = work / "own"
+    own.mkdir()
+    result = own / "result.json"
+    shutil.copy(HERE / "outcomes_main.py", own)
+    command = [interpreter(), "-B", str(own / "outcomes_main.py"), str(result), module]
+    command = [*identity.wrapper(work), *command]
     report = place / "report.json"
     if performed:
         command = [sys.executable, str(HERE / "performing_main.py"), str(report), *command]
@@ -82,19 +100,22 @@ def outcomes(module: str, place: Path, *, performed: bool) -> dict[str, Any]:
             check=False,
         )
     assert done.returncode == 0, (place / "log").read_text()[-2000:]
-    shutil.rmtree(work)
     if performed:
         assert json.loads(report.read_text())["faults"] == []
     found: dict[str, Any] = json.loads(result.read_text())
+    shutil.rmtree(work)
     return found
 
 
 @pytest.mark.timeout(2000)
-@pytest.mark.parametrize("module", [*QUICK, *(MODULES if LONG else [])])
-def test_same_outcome(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("identity", "module"), CASES, ids=[f"{identity.name}-{module}" for identity, module in CASES]
+)
+def test_same_outcome(identity: Identity, module: str, tmp_path: Path) -> None:
     """Each test of a module ends the same way, whether its calls are performed or not."""
-    native = outcomes(module, tmp_path, performed=False)
-    ours = outcomes(module, tmp_path, performed=True)
+    identity.require()
+    native = outcomes(module, tmp_path, identity, performed=False)
+    ours = outcomes(module, tmp_path, identity, performed=True)
 
     assert native.keys() == ours.keys()
     assert {
