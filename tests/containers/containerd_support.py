@@ -199,7 +199,7 @@ class Kubelet:
         headers = ["-H", "content-type: application/grpc", "-H", _TRAILERS]
         done = subprocess.run(
             [
-                *(program("curl"), "-sS", "-i", "--max-time", str(PATIENCE), *headers),
+                *(program("curl"), "-sS", "-i", "--max-time", str(3 * PATIENCE), *headers),
                 *("--http2-prior-knowledge", "--unix-socket", str(self._containerd.socket)),
                 *("--data-binary", "@-", f"http://cri/runtime.v1.RuntimeService/{method}"),
             ],
@@ -248,7 +248,7 @@ class Kubelet:
     def execs(self, container: str, *command: str) -> str:
         """What a process says that is added to a container, as probes are."""
         # container_id, cmd, timeout in seconds; the answer has what it wrote.
-        answer = self._asks("ExecSync", {1: container, 2: list(command), 3: int(PATIENCE)})
+        answer = self._asks("ExecSync", {1: container, 2: list(command), 3: int(3 * PATIENCE)})
         return answer.decode(errors="replace")
 
     def said(self, name: str, last: str) -> str:
