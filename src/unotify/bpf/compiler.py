@@ -11,7 +11,8 @@ answered from a bitmap, without running the program (since 5.11).
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import Final, TypeAlias
 
@@ -21,6 +22,7 @@ from unotify.abi.tables import name
 from unotify.bpf.codegen import Graph, Node
 from unotify.bpf.expressions import RegisterPredicate
 from unotify.bpf.instructions import ARCH_OFFSET, NR_OFFSET, Program
+from unotify.bpf.lockstep import Place, Reference, Rest, follows
 from unotify.bpf.lowering import lower_cases
 from unotify.bpf.prover import Ask, Decide, answer, prove
 from unotify.bpf.pruning import prune
@@ -41,6 +43,8 @@ _Cases: TypeAlias = tuple[tuple[tuple[RegisterPredicate, int], ...], int]
 """A verdict in one form: the pairs, and the final action."""
 
 _FULL: Final = 0xFFFFFFFF
+_FEW: Final = 1_000
+"""Cases that are proved one by one before another way is tried."""
 _X32_END: Final = X32_BIT << 1
 """Numbers from here on are negative. They have the bit too (-1), but are no x32 calls."""
 
@@ -53,6 +57,7 @@ def compile_filter(
     x32: int | None = None,
     weights: Mapping[Arch, Mapping[int, float]] | None = None,
     model: tuple[Decide, Mapping[int, Sequence[int]]] | None = None,
+    rest: Rest | None = None,
 ) -> Program:
     """Compile one program for several architectures, and prove it.
 
@@ -68,6 +73,8 @@ def compile_filter(
             often are found sooner. ``None``: all calls are found about equally soon.
         model: What to prove the program against, ``(decide, cuts)`` as for
             `unotify.bpf.prover.prove`; ``None``: *tables*.
+        rest: The same once more as `unotify.bpf.lockstep.follows` takes it, for what would be
+            too many cases else; ``None``: *tables*, or nothing if there is a *model*.
 
     Raises:
         Conflict: A verdict or number is malformed, or a default is missing.
@@ -109,16 +116,34 @@ def compile_filter(
             hint="fewer or simpler conditions on registers, or let the supervisor decide them",
         )
     program = Program(instructions)
-    decide, cuts = model or _model(normal, defaults, other, foreign)
+    if model is None:
+        model, rest = _model(normal, defaults, other, foreign)
+    _prove(program, *model, rest, lambda: _biggest(normal))
+    return program
+
+
+def _prove(
+    program: Program,
+    decide: Decide,
+    cuts: Mapping[int, Sequence[int]],
+    rest: Rest | None,
+    biggest: Callable[[], str],
+) -> None:
+    """By cases if they are few, else side by side, and else by all cases."""
+    if rest is not None:
+        with suppress(FilterTooLarge):
+            prove(program, decide, cuts, most=_FEW)
+            return
+        if follows(program, rest, cuts):
+            return
     try:
         prove(program, decide, cuts)
     except FilterTooLarge as error:
         raise FilterTooLarge(
-            f"{error}; {_biggest(normal)}",
-            hint="of alternatives that each ask bits (&) of several arguments, about ten can be "
-            "proved: ask one of the arguments by == or in, or leave the question to a handler",
+            f"{error}; {biggest()}",
+            hint="fewer alternatives that each ask bits (&) of several arguments; or ask one of "
+            "the arguments by == or in, or leave the question to a handler",
         ) from None
-    return program
 
 
 def _model(
@@ -126,28 +151,36 @@ def _model(
     defaults: Mapping[Arch, _Cases],
     other: int,
     foreign: int,
-) -> tuple[Decide, Mapping[int, Sequence[int]]]:
+) -> tuple[tuple[Decide, Mapping[int, Sequence[int]]], Rest]:
     """What the tables say, as plain as can be, for the proof."""
     audits = {arch.audit for arch in tables}
 
-    def decide(audit: int, nr: int, ask: Ask) -> int:
+    def cases(audit: int, nr: int) -> tuple[_Cases, int]:
+        """What a number gets, and the register width."""
         if audit not in audits:
-            return other
+            return ((), other), 64
         x32 = audit == Arch.X86_64.audit and X32_BIT <= nr < _X32_END
         for arch, table in tables.items():
             if arch.audit == audit and (arch is Arch.X32) == x32:
-                pairs, final = table.get(nr, defaults[arch])
-                for predicate, action in pairs:
-                    if answer(predicate, ask, arch.bits):
-                        return action
-                return final
-        return foreign if x32 else other
+                return table.get(nr, defaults[arch]), arch.bits
+        return ((), foreign if x32 else other), 64
+
+    def decide(audit: int, nr: int, ask: Ask) -> int:
+        (pairs, final), bits = cases(audit, nr)
+        return next((action for one, action in pairs if answer(one, ask, bits)), final)
+
+    def rest(reference: Reference, audit: int, nr: int) -> Place:
+        (pairs, final), bits = cases(audit, nr)
+        place = reference.end(final)
+        for predicate, action in reversed(pairs):
+            place = reference.ask(predicate, bits, reference.end(action), place)
+        return place
 
     cuts = {audit: {0, X32_BIT, _X32_END} for audit in audits}
     for arch, table in tables.items():
         for nr in table:
             cuts[arch.audit].update((nr, nr + 1))
-    return decide, {audit: sorted(cut - {_FULL + 1}) for audit, cut in cuts.items()}
+    return (decide, {audit: sorted(cut - {_FULL + 1}) for audit, cut in cuts.items()}), rest
 
 
 def _dispatch(

@@ -52,6 +52,8 @@ Decide: TypeAlias = Callable[[int, int, Ask], int]
 _MOST: Final = 20_000
 """Most times to cut a box at an atom: a container's profile takes a few dozen."""
 
+_REGIONS_PER_CUT: Final = 5
+
 
 class ProofFailed(Error, AssertionError):
     """A compiled program is not its policy: a fault of this package; nothing was loaded.
@@ -85,7 +87,11 @@ class Undecided(Exception):
 
 
 def prove(
-    program: Program | Sequence[Instruction], decide: Decide, cuts: Mapping[int, Sequence[int]]
+    program: Program | Sequence[Instruction],
+    decide: Decide,
+    cuts: Mapping[int, Sequence[int]],
+    *,
+    most: int | None = None,
 ) -> None:
     """Show that *program* answers every call as *decide* does.
 
@@ -96,6 +102,8 @@ def prove(
         cuts: For each audit architecture that it knows, ascending from 0, where ranges of
             numbers start that it does not tell apart. It answers all calls of all other
             architectures alike.
+        most: How often to cut a box at an atom, and how many boxes to follow for each;
+            ``None``: 20000 times.
 
     Raises:
         ProofFailed: They differ; with a call that shows it.
@@ -103,11 +111,11 @@ def prove(
         InvalidProgram: The kernel would not take *program*.
         FilterTooLarge: There are too many cases to compare.
     """
-    left = _MOST
-    for region in regions(program):
-        for audit, box in _by_audit(region.box, cuts):
+    most = left = _MOST if most is None else most
+    for region in regions(program, most=_REGIONS_PER_CUT * most):
+        for audit, box in by_audit(region.box, cuts):
             whole = _Asked(box, little=bool(audit & AUDIT_ARCH_LE))
-            for nr, part in _by_number(box, cuts.get(audit, (0,))):
+            for nr, part in by_number(box, cuts.get(audit, (0,))):
                 stack = [whole]
                 while stack:
                     asked = stack.pop()
@@ -118,7 +126,7 @@ def prove(
                         left -= 1
                         if left < 0:
                             raise FilterTooLarge(
-                                f"the filter's proof takes more than {_MOST} cases",
+                                f"the filter's proof takes more than {most} cases",
                                 hint="simpler conditions on registers, or let the supervisor "
                                 "decide them",
                             ) from None
@@ -129,7 +137,7 @@ def prove(
                         raise ProofFailed(shown.witness(), region.action, expected)
 
 
-def _by_audit(box: Box, cuts: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, Box]]:
+def by_audit(box: Box, cuts: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, Box]]:
     """The parts of *box* by architecture; all that the policy does not know are one part."""
     others = box.audit
     for audit in cuts:
@@ -145,7 +153,7 @@ def _by_audit(box: Box, cuts: Mapping[int, Sequence[int]]) -> Iterator[tuple[int
         yield others.first(), part
 
 
-def _by_number(box: Box, starts: Sequence[int]) -> Iterator[tuple[int, WordSet]]:
+def by_number(box: Box, starts: Sequence[int]) -> Iterator[tuple[int, WordSet]]:
     """One number of each range that *box* has a part in, and the range."""
     if box.nr.ranges is None:
         for at, start in enumerate(starts):
@@ -166,6 +174,26 @@ def _range(starts: Sequence[int], at: int) -> tuple[int, int]:
     return starts[at], starts[at + 1] - 1 if at + 1 < len(starts) else FULL
 
 
+def truth(atom: Compare | In, bits: int, box: Box, *, little: bool) -> bool | None:
+    """What *atom* is for all calls of *box*; ``None`` if that differs."""
+    upper, lower = box.argument(atom.arg, little=little)
+    meets = [cell for cell in _cells(atom, bits) if upper & cell[0]]
+    holds = any(lower & accepted for _, accepted in meets)
+    if holds and not all(lower <= accepted for _, accepted in meets):
+        return None
+    return holds
+
+
+def parts(atom: Compare | In, bits: int, box: Box, value: bool, *, little: bool) -> Iterator[Box]:
+    """Boxes that are together the calls of *box* for which *atom* has *value*."""
+    upper, lower = halves(atom.arg, little=little)
+    for high, accepted in _cells(atom, bits):
+        part = box.narrowed(upper, high)
+        found = part and part.narrowed(lower, accepted if value else ~accepted)
+        if found:
+            yield found
+
+
 class _Asked:
     """Answers atoms for all calls of a box at once."""
 
@@ -179,34 +207,24 @@ class _Asked:
     def __call__(self, atom: Compare | In, bits: int) -> bool:
         found = self._known.get((atom, bits))
         if found is None:
-            upper, lower = self.box.argument(atom.arg, little=self._little)
-            meets = [cell for cell in _cells(atom, bits) if upper & cell[0]]
-            holds = any(lower & accepted for _, accepted in meets)
-            if holds and not all(lower <= accepted for _, accepted in meets):
+            found = truth(atom, bits, self.box, little=self._little)
+            if found is None:
                 raise Undecided(atom, bits)
-            found = self._known[atom, bits] = holds
+            self._known[atom, bits] = found
         return found
 
     def split(self, atom: Compare | In, bits: int) -> Iterator[_Asked]:
         """Boxes that are this one together, in each of which *atom* has an answer."""
         for value in (True, False):
-            for box in self._parts(atom, bits, value):
+            for box in parts(atom, bits, self.box, value, little=self._little):
                 yield self._within(box)
 
     def supposing(self, atom: Compare | In, bits: int, value: bool) -> _Asked | None:
         """Calls for which *atom* has *value*, if they are one box, else all; ``None``: none."""
-        boxes = list(self._parts(atom, bits, value))
+        boxes = list(parts(atom, bits, self.box, value, little=self._little))
         if not boxes:
             return None
         return self._within(boxes[0]) if len(boxes) == 1 else self
-
-    def _parts(self, atom: Compare | In, bits: int, value: bool) -> Iterator[Box]:
-        upper, lower = halves(atom.arg, little=self._little)
-        for high, accepted in _cells(atom, bits):
-            part = self.box.narrowed(upper, high)
-            box = part and part.narrowed(lower, accepted if value else ~accepted)
-            if box:
-                yield box
 
     def _within(self, box: Box) -> _Asked:
         asked = _Asked(box, little=self._little)

@@ -36,7 +36,7 @@ from unotify.bpf.simulator import AUDIT_ARCH_LE, SeccompData
 from unotify.bpf.wordsets import FULL, WORDS, WordSet
 from unotify.errors import FilterTooLarge, NotExpressible
 
-__all__ = ["Box", "Path", "Region", "halves", "paths", "regions"]
+__all__ = ["START", "Box", "Path", "Region", "State", "halves", "paths", "regions", "step"]
 
 _DATA_SIZE: Final = 64
 _USUAL: Final = (Arch.X86_64, Arch.AARCH64, *Arch)
@@ -88,6 +88,13 @@ class Box:
         if found is before:
             return self
         return Box((*self.words[:index], found, *self.words[index + 1 :]))
+
+    def hull(self, other: Box) -> Box:
+        """A box that holds both, and perhaps more."""
+        if self.words == other.words:
+            return self
+        pairs = zip(self.words, other.words, strict=True)
+        return Box(tuple(one if one is another else one | another for one, another in pairs))
 
     def __contains__(self, data: SeccompData) -> bool:
         return all(word in words for word, words in zip(data.words(), self.words, strict=True))
@@ -156,7 +163,7 @@ class Path:
         return self.box.witness()
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
     """Where a path has come to: what the registers hold, and which calls are here."""
 
     a: Value
@@ -165,7 +172,8 @@ class _State(NamedTuple):
     box: Box
 
 
-_START: Final = _State(0, 0, (0,) * BPF_MEMWORDS, Box())
+START: Final = State(0, 0, (0,) * BPF_MEMWORDS, Box())
+"""Where each program begins, with all calls."""
 
 
 def paths(program: Program | Sequence[Instruction]) -> Iterator[Path]:
@@ -178,19 +186,23 @@ def paths(program: Program | Sequence[Instruction]) -> Iterator[Path]:
     """
     check_program(program)
     code = program.instructions if isinstance(program, Program) else tuple(program)
-    stack: list[tuple[int, _State, tuple[int, ...]]] = [(0, _START, ())]
+    stack: list[tuple[int, State, tuple[int, ...]]] = [(0, START, ())]
     while stack:
         pc, state, ran = stack.pop()
         ran = (*ran, pc)
-        found = _step(code, pc, state)
+        found = step(code, pc, state)
         if isinstance(found, int):
             yield Path(state.box, found, ran)
         else:
             stack += [(to, after, ran) for to, after in found]
 
 
-def regions(program: Program | Sequence[Instruction]) -> list[Region]:
+def regions(program: Program | Sequence[Instruction], *, most: int | None = None) -> list[Region]:
     """Cut the space of all calls into boxes that the program answers alike.
+
+    Args:
+        program: The program.
+        most: How many boxes to follow; ``None``: 100000.
 
     Raises:
         NotExpressible: As for :func:`paths`.
@@ -199,20 +211,21 @@ def regions(program: Program | Sequence[Instruction]) -> list[Region]:
     """
     check_program(program)
     code = program.instructions if isinstance(program, Program) else tuple(program)
-    waiting: list[list[_State]] = [[] for _ in code]
-    waiting[0].append(_START)
+    waiting: list[list[State]] = [[] for _ in code]
+    waiting[0].append(START)
     ended: dict[int, list[Box]] = {}
+    most = _MOST if most is None else most
     steps = 0
     for pc in range(len(code)):
         states, waiting[pc] = waiting[pc], []
         for state in _joined(states):
             steps += 1
-            if steps > _MOST:
+            if steps > most:
                 raise FilterTooLarge(
-                    f"the filter tells more than {_MOST} cases apart",
+                    f"the filter tells more than {most} cases apart",
                     hint="simpler conditions on registers, or let the supervisor decide them",
                 )
-            found = _step(code, pc, state)
+            found = step(code, pc, state)
             if isinstance(found, int):
                 ended.setdefault(found, []).append(state.box)
             else:
@@ -221,18 +234,18 @@ def regions(program: Program | Sequence[Instruction]) -> list[Region]:
     return [
         Region(state.box, action)
         for action, boxes in ended.items()
-        for state in _joined([_START._replace(box=box) for box in boxes])
+        for state in _joined([START._replace(box=box) for box in boxes])
     ]
 
 
-def _joined(states: list[_State]) -> list[_State]:
+def _joined(states: list[State]) -> list[State]:
     """The same calls in fewer states: boxes that differ in one word become one."""
     for index in range(16):
         if len(states) < 2:
             break
         if all(state.box.words[index] is WORDS for state in states):
             continue
-        groups: dict[tuple[object, ...], list[_State]] = {}
+        groups: dict[tuple[object, ...], list[State]] = {}
         for state in states:
             words = state.box.words
             key = (state.a, state.x, state.memory, words[:index], words[index + 1 :])
@@ -241,7 +254,7 @@ def _joined(states: list[_State]) -> list[_State]:
     return states
 
 
-def _union(states: list[_State], index: int) -> _State:
+def _union(states: list[State], index: int) -> State:
     first, *rest = states
     if not rest:
         return first
@@ -252,7 +265,7 @@ def _union(states: list[_State], index: int) -> _State:
     return first._replace(box=box)
 
 
-def _step(code: Sequence[Instruction], pc: int, state: _State) -> int | list[tuple[int, _State]]:
+def step(code: Sequence[Instruction], pc: int, state: State) -> int | list[tuple[int, State]]:
     """What instruction *pc* does: the action that it returns, or where it leads."""
     op, jt, jf, k = code[pc]
     a, x = state.a, state.x

@@ -27,6 +27,7 @@ from unotify.bpf import (
     compile_filter,
 )
 from unotify.bpf import Verdict as Table
+from unotify.bpf.lockstep import Place, Reference, Rest
 from unotify.bpf.prover import Undecided, answer
 from unotify.errors import PolicyError
 from unotify.policy.conditions import (
@@ -49,6 +50,7 @@ __all__ = [
     "cuts_of",
     "model_of",
     "on_registers",
+    "rest_of",
     "tables",
 ]
 
@@ -206,6 +208,7 @@ def compile_policy(
         x32=bad,
         weights=weights,
         model=(model_of(policy, handlers), cuts_of(policy)),
+        rest=rest_of(policy, handlers),
     )
 
 
@@ -257,6 +260,62 @@ def model_of(policy: Policy, handlers: Handlers | None) -> Callable[[int, int, _
         return action_of(policy.default, call)
 
     return decide
+
+
+def rest_of(policy: Policy, handlers: Handlers | None) -> Rest:
+    """The same as `model_of`, as a graph."""
+
+    def rest(reference: Reference, audit: int, nr: int) -> Place:
+        arch = _arch(policy, audit, nr)
+        if arch is None:
+            return reference.end(action_of(policy.bad_arch, None))
+        call = call_tables.name(nr, arch)
+        if call is None:
+            return reference.end(action_of(policy.unknown, None))
+        notify = reference.end(_NOTIFY)
+        place = reference.end(action_of(policy.default, call))
+        asked = handlers(arch, call) if handlers is not None else None
+        if asked is not None:
+            place = reference.ask(asked, arch.bits, notify, place)
+        for case in reversed(tuple(cases(policy, arch, call))):
+            action = reference.end(action_of(case.verdict, call, log=case.rule.log))
+            place = _place(reference, case.condition, arch, (place, notify, notify))
+            if action != notify:
+                # What is sure is asked first, as in the filter: two orders are hard to compare.
+                place = _place(reference, case.condition, arch, (place, place, action))
+        return place
+
+    return rest
+
+
+def _place(
+    reference: Reference, condition: Condition, arch: Arch, ways: tuple[Place, Place, Place]
+) -> Place:
+    """Where *condition* is asked; *ways* are for no, for what takes a look, and for yes."""
+    no, look, yes = ways
+    if no == look == yes:
+        return no
+    match condition:
+        case Constant(value):
+            return yes if value else no
+        case RegisterTest():
+            return reference.ask(condition.lower(arch), arch.bits, yes, no)
+        case Look():
+            return look
+        case Negation(term):
+            return _place(reference, term, arch, (yes, look, no))
+        case All(terms) | Any(terms):
+            # What is left to ask, if all before were neutral, and if some of them take a look.
+            decisive, rest = (no, yes) if isinstance(condition, All) else (yes, no)
+            looked = look
+            for term in reversed(terms):
+                after = (decisive, looked, rest), (decisive, looked, looked)
+                if isinstance(condition, Any):
+                    after = (rest, looked, decisive), (looked, looked, decisive)
+                # Often both are the same: so nesting does not double the work.
+                known = {way: _place(reference, term, arch, way) for way in dict.fromkeys(after)}
+                rest, looked = (known[way] for way in after)
+            return rest
 
 
 class _Judged(NamedTuple):

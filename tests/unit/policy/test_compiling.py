@@ -8,10 +8,11 @@ from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.abi.tables import number
 from unotify.bpf import simulate
+from unotify.bpf.lockstep import Reference
 from unotify.bpf.prover import ProofFailed
 from unotify.bpf.simulator import SeccompData
 from unotify.errors import FilterTooLarge
-from unotify.policy.compiling import bound, compile_policy
+from unotify.policy.compiling import bound, compile_policy, rest_of
 from unotify.policy.conditions import Condition
 from unotify.policy.loader import load
 from unotify.policy.model import Policy
@@ -72,14 +73,58 @@ def test_a_bound_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None
         compile_policy(policy('path == "/" and flags & 1 or mode & 2'))
 
 
+COMBINED = " or ".join(
+    f"({look}flags & {1 << i} and mode & {1 << i % 12} and dirfd & {1 << i * 7 % 31})"
+    for i, look in enumerate(["", 'path == "/" and ', ""] * 4)
+)
+
+
+def test_bits_of_several_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alternatives that can be combined in millions of ways are proved side by side."""
+    monkeypatch.setattr("unotify.bpf.compiler._FEW", 100)
+    program = compile_policy(policy(COMBINED))
+    nr = openat(0).nr
+    for i in range(12):
+        words = (1 << i * 7 % 31, 0, 1 << i, 1 << i % 12, 0, 0)
+        expected = Action.USER_NOTIF if i % 3 == 1 else Action.ERRNO | 1
+        assert simulate(program, SeccompData(nr, Arch.X86_64.audit, words, 0)) == expected
+        for at in (0, 2, 3):
+            less = tuple(0 if index == at else word for index, word in enumerate(words))
+            data = SeccompData(nr, Arch.X86_64.audit, less, 0)
+            assert simulate(program, data) == Action.ALLOW
+
+
+def test_a_wrong_filter_is_not_proved_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound that is wrong is found there too."""
+
+    def forgetful(condition: Condition, arch: Arch, *, looks: bool) -> object:
+        return bound(condition, arch, looks=False)
+
+    monkeypatch.setattr("unotify.policy.compiling.bound", forgetful)
+    monkeypatch.setattr("unotify.bpf.compiler._FEW", 100)
+    monkeypatch.setattr("unotify.bpf.prover._MOST", 200)
+    with pytest.raises(FilterTooLarge):
+        compile_policy(policy(COMBINED))
+
+
+@pytest.mark.parametrize("depth", [2, 16])
+def test_nested_conditions_are_asked_once(depth: int) -> None:
+    """The graph of a condition that is nested does not double with each level."""
+    where = 'path == "/"'
+    for level in range(depth):
+        where = f"({where} {'and' if level % 2 else 'or'} flags & {1 << level})"
+    found = policy(where)
+    reference = Reference()
+    rest_of(found, None)(reference, Arch.X86_64.audit, openat(0).nr)
+    assert len(reference) < 20 * depth
+
+
 def test_too_many_cases_to_prove(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many alternatives of bits of two arguments: the call is named, and what to do."""
-    where = " or ".join(
-        f"(flags & {1 << i} and mode & {1 << i % 12} and dirfd & {1 << i * 7 % 31})"
-        for i in range(20)
-    )
-    monkeypatch.setattr("unotify.bpf.symbolic._MOST", 1000)  # it takes seconds otherwise
+    """What neither way can prove: the call is named, and what to do."""
+    monkeypatch.setattr("unotify.bpf.lockstep._MOST", 10)
+    monkeypatch.setattr("unotify.bpf.compiler._FEW", 100)
+    monkeypatch.setattr("unotify.bpf.prover._MOST", 200)
     with pytest.raises(FilterTooLarge, match=r"openat on x86_64 \(\d+\)") as caught:
-        compile_policy(policy(where))
+        compile_policy(policy(COMBINED))
     assert caught.value.hint is not None
     assert "by == or in" in caught.value.hint
