@@ -14,9 +14,10 @@ from unotify.abi.seccomp import Action
 from unotify.bpf import Compare, CompareOp, SeccompData, simulate
 from unotify.calls import Call
 from unotify.policy import conditions
-from unotify.policy.compiling import action_of, compile_policy
+from unotify.policy.compiling import compile_policy
 from unotify.policy.conditions import All, Condition, Facts, Look, Need, Negation, RegisterTest
 from unotify.policy.deciding import decide
+from unotify.policy.kernel_actions import action_of
 from unotify.policy.model import Policy, Rule, Verb, Verdict
 
 CALLS = ("openat", "mmap", "close")

@@ -27,9 +27,10 @@ from unotify.bpf import (
 )
 from unotify.bpf.symbolic import paths
 from unotify.errors import NotExpressible
-from unotify.policy.compiling import action_of, bound
+from unotify.policy.compiling import bound
 from unotify.policy.conditions import Condition, Look, Need, needs, tests
 from unotify.policy.deciding import cases
+from unotify.policy.kernel_actions import action_of
 from unotify.policy.model import TRUE, Policy, Rule, Verdict
 from unotify.policy.reach import possible
 

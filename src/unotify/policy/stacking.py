@@ -17,8 +17,10 @@ from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import Always, And, Never, Program, RegisterPredicate, compile_filter
 from unotify.bpf import Verdict as Table
-from unotify.policy.compiling import Handlers, action_of, compile_policy, cuts_of, model_of, tables
+from unotify.policy.compiling import compile_policy, tables
+from unotify.policy.kernel_actions import Handlers, action_of
 from unotify.policy.model import LETTING_GO, Policy, Verb, Verdict
+from unotify.policy.proving import cuts_of, model_of
 
 __all__ = ["architectures", "compile_stack", "severity", "strictest"]
 

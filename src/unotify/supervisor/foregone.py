@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from unotify.abi.tables import CallId
 from unotify.bpf import Always, Decider, decider
-from unotify.policy.compiling import on_registers
 from unotify.policy.deciding import Decision, accepted, cases
 from unotify.policy.model import Policy
+from unotify.policy.proving import on_registers
 
 __all__ = ["foregone"]
 

@@ -34,8 +34,8 @@ from unotify.abi.seccomp import Action, FilterFlag
 from unotify.bpf import Decider, Program, SeccompData, evaluate, simulate
 from unotify.calls import Call
 from unotify.errors import Error, NotExpressible, RacyContinue, TargetError
-from unotify.policy.compiling import Handlers, action_of
 from unotify.policy.deciding import Decision, decide
+from unotify.policy.kernel_actions import Handlers, action_of
 from unotify.policy.model import LETTING_GO, Policy, Rule, Verb, Verdict
 from unotify.policy.stacking import architectures, compile_stack, severity
 from unotify.protocol import Continue, Fail, Reply, Return

@@ -12,10 +12,11 @@ from unotify.bpf.lockstep import Reference
 from unotify.bpf.prover import ProofFailed
 from unotify.bpf.simulator import SeccompData
 from unotify.errors import FilterTooLarge
-from unotify.policy.compiling import bound, compile_policy, rest_of
+from unotify.policy.compiling import bound, compile_policy
 from unotify.policy.conditions import Condition
 from unotify.policy.loader import load
 from unotify.policy.model import Policy
+from unotify.policy.proving import rest_of
 
 
 def policy(where: str) -> Policy:

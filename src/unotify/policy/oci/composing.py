@@ -17,9 +17,9 @@ from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import Always, And, Compare, Not, Or, RegisterPredicate
 from unotify.errors import NotExpressible
-from unotify.policy.compiling import action_of
 from unotify.policy.deciding import cases
 from unotify.policy.installing import FLAGS
+from unotify.policy.kernel_actions import action_of
 from unotify.policy.model import Policy, Verb, Verdict
 from unotify.policy.oci.cubes import Said as Test
 from unotify.policy.oci.cubes import Unsayable, alternatives

@@ -15,9 +15,10 @@ from unotify.abi import tables as call_tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import Always, And, Compare, CompareOp, In, Not, Or, RegisterPredicate, Verdict
-from unotify.policy.compiling import action_of, tables
+from unotify.policy.compiling import tables
 from unotify.policy.conditions import Look, tests
 from unotify.policy.deciding import cases
+from unotify.policy.kernel_actions import action_of
 from unotify.policy.model import Policy, Rule
 from unotify.policy.oci.cubes import Said, Unsayable, Width, alternatives
 from unotify.policy.oci.words import ARCHITECTURES, MASKED
