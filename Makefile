@@ -49,7 +49,7 @@ clean: ## remove what make made
 kernel:
 	@$(BOOTSTRAP) --check-kernel
 
-$(VENV)/.for-run: pyproject.toml tools/bootstrap.py src/unotify/kernel/_native.c src/unotify/kernel/_making.c
+$(VENV)/.for-run: pyproject.toml tools/bootstrap.py $(wildcard src/unotify/kernel/_*.[ch])
 	@$(BOOTSTRAP) $(VENV)
 	@touch $@
 

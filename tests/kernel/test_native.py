@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import importlib.util
+import mmap
 import os
 import re
 import signal
@@ -20,10 +22,12 @@ from tests.kernel.perform_support import PYTHON, attempt, descriptors, start, to
 from tests.kernel.targets import until
 from unotify import Instrument, Supervisor
 from unotify.abi.structs import NotifSizes
+from unotify.abi.types import Address, Tid
 from unotify.calls import Call
-from unotify.errors import Unsupported
-from unotify.kernel import native, rights
+from unotify.errors import BadAddress, PathTooLong, Unsupported
+from unotify.kernel import memory, native, rights
 from unotify.kernel.interface import Came
+from unotify.kernel.memory import LinuxMemory
 
 RULES = """
 version = 1
@@ -624,10 +628,45 @@ def test_what_was_built_for_another_version(monkeypatch: pytest.MonkeyPatch) -> 
         again.backend()
 
 
+@pytest.mark.parametrize("limit", [1, 255, 256, 257, 4095, 4096])
+def test_a_string_is_the_same_at_once(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strings at all places around the ends of pages are read alike, or fail alike, both ways."""
+    page = mmap.PAGESIZE
+    pages = mmap.mmap(-1, 3 * page)
+    pages[:] = b"x" * len(pages)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(start + 2 * page), page, 0) == 0  # PROT_NONE
+
+    def read(address: int) -> bytes | type[Exception]:
+        reader = LinuxMemory(Tid(os.getpid()), lambda: True)
+        try:
+            return reader.read_string(Address(address), limit)
+        except (BadAddress, PathTooLong) as error:
+            return type(error)
+        finally:
+            reader.close()
+
+    spots = [start + at for at in (0, 1, page - 1, page, page + 1, 2 * page - 1, 2 * page)]
+    spots += [start + at - limit for at in (page, page + 1, 2 * page, 2 * page + 1)]
+    found: list[list[object]] = []
+    for quick in (native.module().read_string, None):
+        monkeypatch.setattr(memory, "_read_string", quick)
+        seen: list[object] = []
+        for end in (0, 254, 255, 256, page - 1, page, 2 * page - 1):
+            pages[end] = 0
+            seen += [read(max(spot, start)) for spot in spots]
+            pages[end] = ord("x")
+        seen += [read(address) for address in (0, 1, 1 << 47, 1 << 63, (1 << 64) - 1)]
+        found.append(seen)
+    assert found[0] == found[1]
+    assert {type(each) for each in found[0]} == {bytes, type}
+
+
 def test_one_build_serves_all_versions() -> None:
     """No format has a `#`: built by 3.13 for all from 3.11 on, that fails on 3.11 and 3.12."""
     sources = sorted(Path(native.__file__).parent.glob("_*.c"))
-    assert [source.name for source in sources] == ["_making.c", "_native.c"]
+    assert [source.name for source in sources] == ["_making.c", "_native.c", "_reading.c"]
     for source in sources:
         formats = re.findall(r'(?:ParseTuple\(args, |BuildValue\()"([^"]*)"', source.read_text())
         assert formats

@@ -12,7 +12,7 @@
  */
 #define _GNU_SOURCE
 #define Py_LIMITED_API 0x030b0000
-#include "_making.h"
+#include "_native.h"
 
 #include <errno.h>
 #include <fcntl.h>

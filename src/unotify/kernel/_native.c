@@ -33,7 +33,7 @@
  */
 #define _GNU_SOURCE
 #define Py_LIMITED_API 0x030b0000
-#include "_making.h"
+#include "_native.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,15 +49,14 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
-enum { FACE = 3 };
+enum { FACE = 4 };
 
-enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, SHORT = 256 };
+enum { SOURCES = 8, KEPT = 64, MOUNTS = 16 };
 
 /* What serve() returns. */
 enum { LOOK, YOURS, TAKEN, LOST };
@@ -333,30 +332,13 @@ static long long run(const struct sock_filter *program, uint32_t count,
 static int read_path(struct server *s, const struct rule *rule)
 {
 	uint64_t address = s->notification.data.args[rule->path];
-	size_t had = 0;
 
 	if (s->read != NONE)
 		return s->read == rule->path;
-	/* Up to the end of a page: the next one need not be there. Most are short. */
-	while (had < PAGE) {
-		size_t room = PAGE - (address + had) % PAGE, most = had ? PAGE - had : SHORT;
-		struct iovec ours, its;
-		ssize_t got;
-
-		if (room > most)
-			room = most;
-		ours = (struct iovec){ s->path + had, room };
-		its = (struct iovec){ (void *)(uintptr_t)(address + had), room };
-		got = process_vm_readv(s->notification.pid, &ours, 1, &its, 1, 0);
-		if (got <= 0)
-			return 0;
-		if (memchr(s->path + had, 0, got)) {
-			s->read = rule->path;
-			return 1;
-		}
-		had += got;
-	}
-	return 0;
+	if (copy_string(s->notification.pid, address, s->path, PAGE) < 0)
+		return 0;
+	s->read = rule->path;
+	return 1;
 }
 
 /* As unotify.policy.where.looks.is_below: the names of the one begin with those of the other. */
@@ -839,6 +821,7 @@ static PyModuleDef_Slot module_slots[] = { { Py_mod_exec, fill }, { 0, NULL } };
 
 static PyMethodDef functions[] = {
 	{ "make_name", make_name, METH_VARARGS, "Make a name as a target; None: the long way." },
+	{ "read_string", read_string, METH_VARARGS, "Read up to a NUL; None: the long way." },
 	{ NULL, NULL, 0, NULL },
 };
 

@@ -23,10 +23,18 @@ import os
 from collections.abc import Callable
 from struct import Struct
 from struct import error as StructError
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from unotify.abi.types import Address, Tid
-from unotify.errors import BadAddress, KernelError, LocalProtocolError, PathTooLong, TargetGone
+from unotify.errors import (
+    BadAddress,
+    KernelError,
+    LocalProtocolError,
+    PathTooLong,
+    TargetGone,
+    Unsupported,
+)
+from unotify.kernel import native
 from unotify.kernel._libc import libc
 from unotify.kernel.stall import StallGuard
 
@@ -38,6 +46,8 @@ MAX_READ: Final = 1 << 20
 _PAGE: Final = os.sysconf("SC_PAGESIZE")
 _READ: Final = "process_vm_readv(2)"
 _WRITE: Final = "process_vm_writev(2)"
+
+T = TypeVar("T")
 
 
 def _prototype(name: str) -> Callable[..., int]:
@@ -113,6 +123,23 @@ class _Scratch:
 _free: Final[list[_Scratch]] = []
 
 
+_ReadString: TypeAlias = Callable[[int, int, int], bytes | None]
+
+
+def _reader() -> _ReadString | None:
+    try:
+        read: _ReadString | None = (
+            native.module().read_string if native.backend() == "native" else None
+        )
+    except Unsupported:
+        return None  # whoever chooses a backend is told
+    return read
+
+
+_read_string: _ReadString | None = _reader()
+"""The native part's; whose memory something is, is asked afterwards, as of each read."""
+
+
 # What says that this way is closed, and not that the address is bad.
 _REFUSED: Final = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
@@ -156,7 +183,7 @@ class LinuxMemory:
             raise LocalProtocolError(
                 f"a read of {length} bytes", hint=f"read at most {MAX_READ} bytes at a time"
             )
-        data = self._guarded(address, length) if length else b""
+        data = self._some(address, length) if length else b""
         self._check()
         if len(data) < length:
             raise BadAddress(f"address {address + len(data):#x} of thread {self.tid}")
@@ -170,11 +197,15 @@ class LinuxMemory:
             BadAddress: An unreadable byte before the NUL.
             TargetGone, KernelError: As :meth:`read`.
         """
+        found = self._at_once(address, limit)
+        if found is not None:
+            self._check()
+            return found
         found = b""
         while len(found) < limit:
             at = address + len(found)
             piece = min(_PAGE - at % _PAGE, limit - len(found))
-            data = self._guarded(Address(at), piece)
+            data = self._some(Address(at), piece)
             end = data.find(b"\0")
             if end >= 0:
                 self._check()
@@ -225,16 +256,25 @@ class LinuxMemory:
         if not self._still_valid():
             raise TargetGone(f"thread {self.tid} does not wait for this call any more")
 
-    def _guarded(self, address: Address, length: int) -> bytes:
+    def _at_once(self, address: Address, limit: int) -> bytes | None:
+        """A string, if that is plain; who does not get it here finds out why."""
+        read = _read_string
+        if read is None or self._mem is not None or not _plausible(address, limit):
+            return None
+        return self._guarded(lambda: read(self.tid, address, limit))
+
+    def _some(self, address: Address, length: int) -> bytes:
+        """As many bytes as can be read, possibly none."""
         if not _plausible(address, length):
             return b""
+        return self._guarded(lambda: self._read_some(address, length))
+
+    def _guarded(self, read: Callable[[], T]) -> T:
         if self._guard is None:
-            return self._read_some(address, length)
-        tgid = self._tgid or (lambda: int(self.tid))
-        return self._guard.call(lambda: self._read_some(address, length), tgid)
+            return read()
+        return self._guard.call(read, self._tgid or (lambda: int(self.tid)))
 
     def _read_some(self, address: int, length: int) -> bytes:
-        """As many bytes as can be read, possibly none."""
         if self._mem is not None:
             return self._read_mem(address, length)
         scratch = _take_scratch()

@@ -56,6 +56,7 @@ class Fixture:
 def _over(monkeypatch: pytest.MonkeyPatch) -> Fixture:
     space = AddressSpace()
     monkeypatch.setattr(module, "_readv", space)
+    monkeypatch.setattr(module, "_read_string", None)
     return Fixture(space)
 
 
