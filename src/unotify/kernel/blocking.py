@@ -20,8 +20,8 @@ import errno
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final, TypeAlias
 
 from unotify.errors import Refused, TargetGone
@@ -43,21 +43,42 @@ _QUIET: Final = 40
 
 
 class _Entry:
-    __slots__ = ("process", "since", "still_valid", "surplus", "thread")
+    """One act, for as long as it is under way."""
 
-    def __init__(self, process: Callable[[], int], still_valid: Callable[[], bool]) -> None:
-        self.thread = threading.get_ident()
-        self.since = time.monotonic()
+    __slots__ = ("_keeper", "process", "since", "still_valid", "surplus", "thread")
+
+    def __init__(
+        self, keeper: Interrupter, process: Callable[[], int], still_valid: Callable[[], bool]
+    ) -> None:
+        self._keeper = keeper
         self.process = process
         self.still_valid = still_valid
         self.surplus = False
+
+    def __enter__(self) -> Waiting:
+        self.thread = threading.get_ident()
+        self.since = time.monotonic()
+        self._keeper.enter(self)
+        return self._wait
+
+    def __exit__(self, *error: object) -> None:
+        self._keeper.leave(self)
+
+    def _wait(self, call: Callable[[], int]) -> int:
+        while (done := call()) == -errno.EINTR:
+            if not self.still_valid():
+                raise TargetGone("the target gave up while its call was performed")
+            if self.surplus:
+                raise Refused("too many calls that wait are performed", errno=errno.EAGAIN)
+        return done
 
 
 class Interrupter:
     """Keeps the books of acts, and ends those that are in vain."""
 
     def __init__(self) -> None:
-        self._entries: dict[object, _Entry] = {}
+        # Each step is one operation of the dictionary, but for the end.
+        self._entries: dict[_Entry, None] = {}
         self._lock = threading.Lock()
         self._watch: threading.Thread | None = None
         self._signal = 0
@@ -72,12 +93,11 @@ class Interrupter:
         if not self._entries:
             return []
         late = time.monotonic() - _TICK
-        return [entry for entry in list(self._entries.values()) if entry.since < late]
+        return [entry for entry in list(self._entries) if entry.since < late]
 
-    @contextmanager
     def entry(
         self, process: Callable[[], int], still_valid: Callable[[], bool]
-    ) -> Iterator[Waiting]:
+    ) -> AbstractContextManager[Waiting]:
         """All that this thread does in here may take long.
 
         Args:
@@ -97,25 +117,18 @@ class Interrupter:
             own = process()
             if sum(entry.process() == own for entry in late) >= MOST_OF_ONE:
                 raise Refused("too many calls that wait are performed already", errno=errno.EAGAIN)
-        ticket, entry = object(), _Entry(process, still_valid)
+        return _Entry(self, process, still_valid)
 
-        def wait(call: Callable[[], int]) -> int:
-            while (done := call()) == -errno.EINTR:
-                if not still_valid():
-                    raise TargetGone("the target gave up while its call was performed")
-                if entry.surplus:
-                    raise Refused("too many calls that wait are performed", errno=errno.EAGAIN)
-            return done
-
-        self._entries[ticket] = entry
+    def enter(self, entry: _Entry) -> None:
+        """*entry* begins."""
+        self._entries[entry] = None
         if not self._busy:
             self._ring()
-        try:
-            yield wait
-        finally:
-            # Under the lock no signal is on its way to this thread.
-            with self._lock:
-                del self._entries[ticket]
+
+    def leave(self, entry: _Entry) -> None:
+        """*entry* is over: no signal is on its way to its thread."""
+        with self._lock:
+            del self._entries[entry]
 
     def _ring(self) -> None:
         with self._lock:
@@ -160,7 +173,7 @@ class Interrupter:
 
     def _end(self, entry: _Entry) -> None:
         with self._lock:
-            if entry in self._entries.values():
+            if entry in self._entries:
                 signal.pthread_kill(entry.thread, self._signal)
 
 
