@@ -340,7 +340,7 @@ PyObject *make_name(PyObject *module, PyObject *args)
 	done = make(&job);
 	Py_END_ALLOW_THREADS
 	if (!done)
-		Py_RETURN_NONE;
+		return Py_NewRef(Py_None);
 	return Py_BuildValue("liNIIKIK", job.value, job.directory,
 			     PyBytes_FromStringAndSize(job.status, job.status_length),
 			     job.made.stx_dev_major, job.made.stx_dev_minor,

@@ -679,14 +679,14 @@ static PyObject *server_doze(PyObject *self, PyObject *dozing)
 	if (on < 0)
 		return NULL;
 	atomic_store(&((struct server *)self)->dozing, on);
-	Py_RETURN_NONE;
+	return Py_NewRef(Py_None);
 }
 
 static PyObject *server_retire(PyObject *self, PyObject *unused)
 {
 	(void)unused;
 	atomic_store(&((struct server *)self)->retired, 1);
-	Py_RETURN_NONE;
+	return Py_NewRef(Py_None);
 }
 
 static PyObject *server_counts(PyObject *self, PyObject *unused)
@@ -716,7 +716,7 @@ static PyObject *server_close(PyObject *self, PyObject *unused)
 	for (int i = 0; i < KEPT; i++)
 		drop(&s->kept[i]);
 	s->epoll = -1;
-	Py_RETURN_NONE;
+	return Py_NewRef(Py_None);
 }
 
 static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywords)

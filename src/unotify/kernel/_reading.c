@@ -53,11 +53,11 @@ PyObject *read_string(PyObject *module, PyObject *args)
 	if (!PyArg_ParseTuple(args, "iKn", &tid, &address, &limit))
 		return NULL;
 	if (limit < 0 || limit > PAGE)
-		Py_RETURN_NONE;
+		return Py_NewRef(Py_None);
 	Py_BEGIN_ALLOW_THREADS
 	length = copy_string(tid, address, found, limit);
 	Py_END_ALLOW_THREADS
 	if (length < 0)
-		Py_RETURN_NONE;
+		return Py_NewRef(Py_None);
 	return PyBytes_FromStringAndSize(found, length);
 }
