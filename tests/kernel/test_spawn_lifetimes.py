@@ -149,15 +149,18 @@ def test_siblings() -> None:
 def test_interrupt_during_the_launch() -> None:
     """Ctrl-C while the launcher starts raises KeyboardInterrupt; no live process and no output."""
     code = """if True:
-        import os, signal, sys
+        import os, select, signal, sys
         from tests.kernel.spawn_support import none_alive, notify, open_fds
         from unotify.kernel.spawn import spawn
+        # A signal that came before it is waited for is there, too.
+        came, coming = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(coming)
         before = open_fds()
         spawned = None
         try:
             os.write(1, b"go\\n")
             spawned = spawn(notify("getppid"), ["sleep", "60"])
-            signal.pause()
+            select.select([came], [], [])
         except KeyboardInterrupt as error:
             error.__traceback__ = None
         if spawned is not None:
@@ -178,7 +181,10 @@ def test_interrupt_during_the_launch() -> None:
             time.sleep(delay)  # to interrupt at different points, not to wait for one
             # As a terminal does it: to everybody in the foreground group.
             os.killpg(process.pid, signal.SIGINT)
-            output, errors = process.communicate(timeout=PATIENCE)
+            try:
+                output, errors = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
         early, *clean = output.split()
         interrupted += early == b"True"
 
