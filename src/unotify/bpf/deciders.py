@@ -22,6 +22,7 @@ from unotify.bpf.expressions import (
     RegisterPredicate,
     as_signed,
     effective_width,
+    seen,
     wrapped,
 )
 
@@ -55,21 +56,21 @@ def decider(predicate: RegisterPredicate, *, bits: int = 64) -> Decider:
             return _any([decider(term, bits=bits) for term in terms])
         case In(arg, values, width, mask):
             width = effective_width(width, bits)
-            seen = _seen(mask, width)
+            looked_at = seen(mask, width)
             wanted = frozenset(wrapped(value, width) for value in values)
-            return lambda args: args[arg] & seen in wanted
+            return lambda args: args[arg] & looked_at in wanted
         case Compare():
             return _comparison(predicate, bits)
 
 
 def _comparison(test: Compare, bits: int) -> Decider:
     nominal, width = test.bits or 64, effective_width(test.bits, bits)
-    arg, seen, compare = test.arg, _seen(test.mask, width), OPERATORS[test.op]
+    arg, looked_at, compare = test.arg, seen(test.mask, width), OPERATORS[test.op]
     if not test.signed:
         value = wrapped(test.value, width)
-        return lambda args: compare(args[arg] & seen, value)
+        return lambda args: compare(args[arg] & looked_at, value)
     signed = as_signed(test.value, nominal)
-    return lambda args: compare(as_signed(args[arg] & seen, width), signed)
+    return lambda args: compare(as_signed(args[arg] & looked_at, width), signed)
 
 
 def _all(terms: Sequence[Decider]) -> Decider:
@@ -90,7 +91,3 @@ def _any(terms: Sequence[Decider]) -> Decider:
         return False
 
     return decide
-
-
-def _seen(mask: int | None, width: int) -> int:
-    return (1 << width) - 1 & (-1 if mask is None else mask)

@@ -256,11 +256,11 @@ def evaluate(predicate: RegisterPredicate, args: Sequence[int], *, bits: int = 6
             return any(evaluate(term, args, bits=bits) for term in terms)
         case In(arg, values, width, mask):
             width = effective_width(width, bits)
-            found = _masked(args[arg], mask, width)
+            found = args[arg] & seen(mask, width)
             return any(found == wrapped(value, width) for value in values)
         case Compare(arg, op, value, width, signed, mask):
             nominal, width = width or 64, effective_width(width, bits)
-            found = _masked(args[arg], mask, width)
+            found = args[arg] & seen(mask, width)
             if signed:
                 return OPERATORS[op](as_signed(found, width), as_signed(value, nominal))
             return OPERATORS[op](found, wrapped(value, width))
@@ -287,8 +287,9 @@ def wrapped(value: int, width: int) -> int:
     return value + (1 << (width if value >= -1 << (width - 1) else 64))
 
 
-def _masked(register: int, mask: int | None, width: int) -> int:
-    return register & (1 << width) - 1 & (-1 if mask is None else mask)
+def seen(mask: int | None, width: int) -> int:
+    """The bits of a register that a test with *mask* of *width* bits looks at."""
+    return (1 << width) - 1 & (-1 if mask is None else mask)
 
 
 def as_signed(value: int, width: int) -> int:

@@ -51,6 +51,9 @@ __all__ = ["Judge", "Judgement", "VerbHandler"]
 VerbHandler: TypeAlias = Callable[[Any, Mapping[str, Any]], Any]
 """Takes a call and the verb's parameters; returns as a handler does."""
 
+_Answers: TypeAlias = list[tuple[Decider, Callable[[Call], Reply | Onward]]]
+"""What is done with calls, by their registers; the first whose test is true counts."""
+
 _NAME: Final = "policy"
 
 
@@ -156,7 +159,7 @@ class Judge:
 
         if steps or self.dry_run or len(self.policies) != 1:
             return Step(judge, _NAME, None, None)
-        found: list[tuple[Decider, Callable[[Call], Reply | Onward]]] | None = None
+        found: _Answers | None = None
 
         def short(call: Call) -> Any:
             # Nobody else is asked, and of most calls no rule asks about more than registers.
@@ -194,7 +197,7 @@ class Judge:
             return self._let_go(call, sayings)
         return self._onward(sayings, undecided, given, asked)
 
-    def _answers(self, call: Call) -> list[tuple[Decider, Callable[[Call], Reply | Onward]]]:
+    def _answers(self, call: Call) -> _Answers:
         """What is done with calls such as *call*, where registers alone decide."""
         policy, exchange = self.policies[0], call.exchange
         decided = foregone(policy, tables.identify(exchange.audit, exchange.nr))
