@@ -666,12 +666,11 @@ def test_a_string_is_the_same_at_once(limit: int, monkeypatch: pytest.MonkeyPatc
 def test_one_build_serves_all_versions() -> None:
     """What headers of 3.13 make of a `#` in a format, or of Py_RETURN_NONE, 3.11 dies of."""
     sources = sorted(Path(native.__file__).parent.glob("_*.c"))
-    assert [source.name for source in sources] == ["_making.c", "_native.c", "_reading.c"]
-    for source in sources:
-        formats = re.findall(r'(?:ParseTuple\(args, |BuildValue\()"([^"]*)"', source.read_text())
-        assert formats
-        assert not [each for each in formats if "#" in each]
-        assert "Py_RETURN_NONE" not in source.read_text()  # it counts no reference any more
+    text = "".join(source.read_text() for source in sources)
+    formats = re.findall(r'(?:ParseTuple\(args, |BuildValue\()"([^"]*)"', text)
+    assert len(formats) > 5
+    assert not [each for each in formats if "#" in each]
+    assert "Py_RETURN_NONE" not in text  # it counts no reference any more
 
 
 def test_both_sides_number_alike() -> None:

@@ -1,7 +1,8 @@
-"""Answers without Python: what `_native.c` is given, and whether it is used.
+"""Answers without Python: what the native part is given, and whether it is used.
 
-The C file is an option of the installation. ``UNOTIFY_BACKEND=python`` does without it,
-``UNOTIFY_BACKEND=native`` insists on it; what is answered is the same.
+The C files (`_native.c` and those beside it) are an option of the installation.
+``UNOTIFY_BACKEND=python`` does without them, ``UNOTIFY_BACKEND=native`` insists on them; what is
+answered is the same.
 """
 
 from __future__ import annotations

@@ -1,0 +1,99 @@
+/* What _native.c, _serving.c, _deciding.c and _opening.c share: a server, and what it is told. */
+#include "_native.h"
+
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdatomic.h>
+
+/* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
+enum { FACE = 4 };
+
+enum { SOURCES = 8, KEPT = 64, MOUNTS = 16 };
+
+/* What serve() returns. */
+enum { LOOK, YOURS, TAKEN, LOST };
+/* What is under way: nothing; a call without an answer; one that is being answered; and the
+ * same two when another thread has taken the call, or the lead, meanwhile. */
+enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON };
+/* What came of one call. */
+enum outcome { ASK, ANSWERED, GONE_AWAY };
+
+/* As unotify.kernel.native packs them. */
+enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1, VERDICT_CONTINUE = 2 }; /* negative: an errno */
+enum { TEST_IS, TEST_UNDER };
+enum { NONE = 255 }; /* instead of the number of an argument */
+
+struct rule {
+	int32_t nr, verdict;
+	uint32_t program, instructions; /* its test of registers; none: always */
+	uint32_t test, tests;
+	uint8_t dirfd, path, flags, unused; /* which arguments these are */
+};
+
+struct test {
+	uint32_t kind, negated, text, count; /* one of so many texts, each with its NUL */
+};
+
+struct source {
+	int32_t fd;
+	uint8_t ours; /* its targets were started by us, and are as we are */
+	uint8_t stays, here; /* none of them can leave where they are; and that is where we are */
+	uint8_t unused;
+};
+
+struct kept {
+	pid_t tid;
+	int directory, user;
+};
+
+struct mount {
+	uint64_t id;
+	int plain;
+};
+
+struct server {
+	PyObject_HEAD
+	PyObject *tables;
+	const struct rule *rules;
+	const struct test *tests;
+	const struct sock_filter *programs;
+	const char *texts;
+	size_t rule_count;
+	struct source sources[SOURCES];
+	int source_count, epoll, ring, privileged, large, running;
+	uint32_t audit;
+	char user[64];
+	ssize_t user_length;
+	struct statx root;
+
+	atomic_int state, dozing, retired;
+	atomic_llong since;
+	uint64_t gone, racy, buckets[64];
+	int from; /* the listener that the notification came from */
+	int start, fd; /* what is open for it: where its path begins, what it named; or -1 */
+	struct seccomp_notif notification;
+
+	struct kept kept[KEPT];
+	struct mount mounts[MOUNTS];
+	unsigned next_mount;
+	int read; /* which argument path is a copy of, or NONE */
+	char path[PAGE + 1];
+};
+
+/* What it takes to open whatever there is. */
+#define FILES ((1U << CAP_DAC_OVERRIDE) | (1U << CAP_DAC_READ_SEARCH))
+
+/* _serving.c: the loop, and answers. */
+int loop(struct server *s);
+enum outcome fail(struct server *s, int number);
+enum outcome give(struct server *s, int flags);
+
+/* _deciding.c: what the rules say. */
+int read_path(struct server *s, const struct rule *rule);
+int matches(struct server *s, const struct rule *rule);
+
+/* _opening.c: opens, and who it is. */
+int look(int start, const char *path, struct statx *found);
+void drop(struct kept *kept);
+enum outcome perform(struct server *s, struct source *from, const struct rule *rule);

@@ -1,0 +1,180 @@
+/* The shortest way from a notification to an answer, without Python.
+ *
+ * A server waits for listeners and answers what its rules decide: a call fails with an errno, goes
+ * on, or is a plain open and performed. Everything else, and whatever is not quite plain, is left
+ * as it was received to the caller of serve(), who has the whole supervisor. So each look here may say "not
+ * mine", and none has to be complete. Numbers in parentheses are facts of docs/kernel-facts.md.
+ *
+ * Memory of the target is read once, and may stall us (M4), as may its file systems. So each
+ * notification can be taken away by another thread (take) as long as no answer is under way.
+ */
+#define _GNU_SOURCE
+#define Py_LIMITED_API 0x030b0000
+#include "_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+/* -- answering */
+
+static int claimed(struct server *s)
+{
+	int expected = UNANSWERED;
+
+	return atomic_compare_exchange_strong(&s->state, &expected, ANSWERING);
+}
+
+static void let_go(struct server *s)
+{
+	if (s->start >= 0)
+		close(s->start);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->start = s->fd = -1;
+}
+
+/* What is open is closed before the target goes on, which may count on being the only one who
+ * has it: for leases and locks, to unmount, to run it. */
+static enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t flags)
+{
+	struct seccomp_notif_resp response = { s->notification.id, value, error, flags };
+
+	let_go(s);
+	while (ioctl(s->from, SECCOMP_IOCTL_NOTIF_SEND, &response))
+		if (errno != EINTR)
+			return GONE_AWAY;
+	return ANSWERED;
+}
+
+enum outcome fail(struct server *s, int number)
+{
+	return claimed(s) ? answer(s, 0, -number, 0) : ASK;
+}
+
+/* After the path was read the kernel reads it again (C2); somebody has accepted that. */
+static enum outcome go_on(struct server *s)
+{
+	enum outcome outcome = ASK;
+
+	if (claimed(s))
+		outcome = answer(s, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+	if (outcome == ANSWERED && s->read != NONE)
+		s->racy++;
+	return outcome;
+}
+
+/* In two steps, as LinuxListener.send_fd and for its reason (A14). */
+enum outcome give(struct server *s, int flags)
+{
+	struct seccomp_notif_addfd request = { .id = s->notification.id,
+					       .srcfd = s->fd,
+					       .newfd_flags = flags & O_CLOEXEC };
+	int number;
+
+	if (!claimed(s))
+		return ASK;
+	do
+		number = ioctl(s->from, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+	while (number < 0 && errno == EINTR);
+	if (number >= 0)
+		return answer(s, number, 0, 0);
+	if (errno == ENOENT || errno == ESRCH || errno == EINPROGRESS)
+		return GONE_AWAY;
+	return answer(s, 0, -errno, 0); /* EMFILE (A7) */
+}
+
+static enum outcome settle(struct server *s, struct source *from)
+{
+	const struct seccomp_data *data = &s->notification.data;
+
+	if (data->arch != s->audit)
+		return ASK;
+	s->read = NONE;
+	for (size_t i = 0; i < s->rule_count; i++) {
+		const struct rule *rule = &s->rules[i];
+		int match = rule->nr == data->nr ? matches(s, rule) : 0;
+
+		if (match < 0)
+			return ASK;
+		if (match) {
+			if (rule->verdict < 0)
+				return fail(s, -rule->verdict);
+			if (rule->verdict == VERDICT_CONTINUE)
+				return go_on(s);
+			return rule->verdict == VERDICT_PERFORM ? perform(s, from, rule) : ASK;
+		}
+	}
+	return ASK;
+}
+
+/* -- the loop */
+
+static struct source *source_of(struct server *s, int fd)
+{
+	for (int i = 0; i < s->source_count; i++)
+		if (s->sources[i].fd == fd)
+			return &s->sources[i];
+	return NULL;
+}
+
+int loop(struct server *s)
+{
+	for (;;) {
+		struct epoll_event event;
+		struct source *from;
+		enum outcome outcome;
+		uint64_t one = 1;
+		ssize_t rung = 0;
+		int state;
+
+		if (epoll_wait(s->epoll, &event, 1, -1) != 1 || event.events != EPOLLIN)
+			return LOOK;
+		/* What we know of listeners and rules is old. */
+		if (atomic_load(&s->retired) || !(from = source_of(s, event.data.fd)))
+			return LOOK;
+		memset(&s->notification, 0, sizeof s->notification); /* N5 */
+		if (ioctl(from->fd, SECCOMP_IOCTL_NOTIF_RECV, &s->notification)) {
+			if (errno == ENOENT || errno == EINTR) /* N8 */
+				continue;
+			return LOOK;
+		}
+		s->from = from->fd;
+		atomic_store(&s->since, now());
+		atomic_store(&s->state, UNANSWERED);
+		if (atomic_exchange(&s->dozing, 0))
+			rung = write(s->ring, &one, sizeof one);
+		(void)rung; /* if its counter is full it rings already */
+		/* What was asked after retire() is decided by new rules only. */
+		outcome = atomic_load(&s->retired) ? ASK : settle(s, from);
+		let_go(s);
+		if (outcome != ASK) {
+			long long spent = (now() - atomic_load(&s->since)) / 1000;
+
+			if (outcome == GONE_AWAY)
+				s->gone++;
+			else
+				s->buckets[spent ? 64 - __builtin_clzll(spent) : 0]++;
+		}
+		atomic_store(&s->since, 0);
+		state = atomic_exchange(&s->state, IDLE);
+		if (state == TAKEN_AWAY)
+			return TAKEN;
+		if (state == HANDED_ON)
+			return LOST;
+		if (outcome == ASK)
+			return YOURS;
+	}
+}
