@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from unotify.kernel.home import Home
 from unotify.kernel.listener import LinuxListener
 from unotify.kernel.making import Made, Maker
 from unotify.kernel.rights import mine
+
+ANYBODY = 0xFFFFFFFF
 
 RULE = 'mknod mknodat: { emulate-mknod = ["c:1:3"] }'
 
@@ -178,6 +182,116 @@ def test_who_has_gone(place: Path) -> None:
     assert made.node.identity == (status.st_dev, status.st_ino)
     assert (made.name, made.node.uid) == (b"made", 0)
     assert made.rights.uid == 0
+
+
+def _within(work: Callable[[Callable[[str, int], Made | None]], object]) -> None:
+    """Let *work* make directories for a target, all in the thread that serves it."""
+    failed: list[BaseException] = []
+    with handled(RULE) as (supervisor, _):
+
+        @supervisor.on("getppid")
+        def look(call: Any) -> None:
+            home = Home.of(Tid(call.caller.tid))
+
+            def make(path: str, mode: int) -> Made | None:
+                act = Act("mkdirat", "mkdirat", {"mode": mode}, {"path": Spot(os.fsencode(path))})
+                id = NotificationId(call.exchange.id)
+                made = Maker().make(call.caller.listener.fileno(), id, home, act)
+                if made is not None:
+                    os.close(made.directory)
+                return made
+
+            try:
+                work(make)
+            except BaseException as error:
+                failed.append(error)
+            home.close()
+
+        attempt(supervisor, "os.getppid()\nsay(0)\n")
+    if failed:
+        raise failed[0]
+
+
+@pytest.fixture(name="umask")
+def _some_umask() -> Iterator[None]:
+    """A umask of the supervisor, and so of targets, that leaves modes something to lose."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+def test_our_umask_changes_meanwhile(place: Path) -> None:
+    """What was made with a umask that is not the target's is removed again."""
+    _require()
+
+    def work(make: Callable[[str, int], Made | None]) -> None:
+        assert make(str(place / "first"), 0o777) is not None
+        os.utime(place, (0, 0))
+        os.umask(0o077)
+        assert make(str(place / "second"), 0o777) is None
+        assert os.listdir(place) == ["first"]
+        assert place.stat().st_mtime > 0  # it was there
+        os.utime(place, (0, 0))
+        assert make(str(place / "third"), 0o777) is None
+        assert place.stat().st_mtime == 0  # now it is known before
+        os.umask(0o022)
+        assert make(str(place / "fourth"), 0o777) is not None
+
+    _within(work)
+    assert {name: each[0] & 0o7777 for name, each in _tree(place).items()} == {
+        "first": 0o755,
+        "fourth": 0o755,
+    }
+
+
+@pytest.mark.usefixtures("umask")
+def test_another_umask_of_ours_that_matters_not(place: Path) -> None:
+    """Where both umasks come to the same, the name is as it has to be, and stays."""
+    _require()
+
+    def work(make: Callable[[str, int], Made | None]) -> None:
+        assert make(str(place / "first"), 0o777) is not None
+        os.umask(0o077)
+        assert make(str(place / "second"), 0o700) is not None
+
+    _within(work)
+    assert _tree(place)["second"][0] & 0o7777 == 0o700
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_default_acl(place: Path) -> None:
+    """In a directory with one no umask counts, and what is made stays (acl(5))."""
+    _require()
+    entries = ((1, 7), (4, 7), (0x20, 5))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each, ANYBODY) for each in entries)
+    try:
+        os.setxattr(place, "system.posix_acl_default", acl)
+    except OSError:
+        missing(f"the file system of {place} has no ACLs")
+
+    def work(make: Callable[[str, int], Made | None]) -> None:
+        assert make(str(place / "first"), 0o777) is not None
+        assert make(str(place / "second"), 0o777) is not None
+
+    _within(work)
+    os.mkdir(place / "direct", 0o777)
+    assert {each[0] & 0o7777 for each in _tree(place).values()} == {0o775}
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_directory_with_setgid(place: Path) -> None:
+    """What a new directory inherits is no matter of umasks."""
+    _require()
+    os.chown(place, 0, 65533)
+    place.chmod(0o2777)
+
+    def work(make: Callable[[str, int], Made | None]) -> None:
+        assert make(str(place / "first"), 0o777) is not None
+
+    _within(work)
+    mode, _, _, group = _tree(place)["first"]
+    assert (mode & 0o7777, group) == (0o2755, 65533)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ struct rights {
 	uid_t uid, fsuid;
 	gid_t gid, fsgid;
 	uint64_t effective, permitted, inheritable;
+	int mask; /* the umask, of a target */
 	int count;
 	gid_t groups[MOST_GROUPS];
 };
@@ -51,7 +52,7 @@ struct job {
 	/* In: whose, where, what, and on what conditions. */
 	int listener;
 	unsigned long long id;
-	int home, theirs, ours; /* its directory in /proc, its status, and this thread's status */
+	int home, theirs; /* its directory in /proc, and its status */
 	struct bytes path;
 	int dirfd;
 	unsigned long long needed, lent;
@@ -78,12 +79,11 @@ static int read_all(int fd, char *buffer, ssize_t *length)
 	return 1;
 }
 
-/* Numbers of a line, as many as there are, at most `most`; -1: there is no such line, or more. A
- * name, which is the first line, has no line break in it. */
-static int numbers(const char *status, const char *line, int base, unsigned long long *found,
-		   int most)
+/* Numbers of a line at or after `from`, as many as there are, at most `most`; -1: there is no such
+ * line, or more. A name, which is the first line, has no line break in it. */
+static int numbers(const char **from, const char *line, int base, unsigned long long *found, int most)
 {
-	const char *at = strstr(status, line);
+	const char *at = strstr(*from, line);
 	int count = 0;
 
 	if (!at)
@@ -102,25 +102,42 @@ static int numbers(const char *status, const char *line, int base, unsigned long
 			return -1;
 		at = end;
 	}
+	*from = at;
 	return count;
 }
 
-static int umask_of(const char *status)
-{
-	unsigned long long found;
+/* This thread's umask when it was last read: threads may have one each (CLONE_FS). */
+static _Thread_local int our_umask = -1;
 
-	return numbers(status, "\nUmask:", 8, &found, 1) == 1 ? (int)found : -1;
+static int is_our_umask(int theirs)
+{
+	char status[STATUS];
+	const char *at = status;
+	unsigned long long found;
+	ssize_t length;
+	int fd = open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
+
+	our_umask = -1;
+	if (fd >= 0 && read_all(fd, status, &length) &&
+	    numbers(&at, "\nUmask:", 8, &found, 1) == 1)
+		our_umask = (int)found;
+	if (fd >= 0)
+		close(fd);
+	return our_umask == theirs;
 }
 
+/* In one pass: the lines are in this order. */
 static int rights_of(const char *status, struct rights *theirs)
 {
-	unsigned long long uids[4], gids[4], groups[MOST_GROUPS], effective;
+	unsigned long long mask, uids[4], gids[4], groups[MOST_GROUPS], effective;
 
-	theirs->count = numbers(status, "\nGroups:", 10, groups, MOST_GROUPS);
-	if (theirs->count < 0 || numbers(status, "\nUid:", 10, uids, 4) != 4 ||
-	    numbers(status, "\nGid:", 10, gids, 4) != 4 ||
-	    numbers(status, "\nCapEff:", 16, &effective, 1) != 1)
+	if (numbers(&status, "\nUmask:", 8, &mask, 1) != 1 ||
+	    numbers(&status, "\nUid:", 10, uids, 4) != 4 ||
+	    numbers(&status, "\nGid:", 10, gids, 4) != 4 ||
+	    (theirs->count = numbers(&status, "\nGroups:", 10, groups, MOST_GROUPS)) < 0 ||
+	    numbers(&status, "\nCapEff:", 16, &effective, 1) != 1)
 		return 0;
+	theirs->mask = (int)mask;
 	theirs->uid = (uid_t)uids[1];
 	theirs->fsuid = (uid_t)uids[3];
 	theirs->gid = (gid_t)gids[1];
@@ -211,9 +228,9 @@ static int take(const struct rights *theirs, const struct rights *ours, uint64_t
 static void give_back(const struct rights *theirs, const struct rights *ours)
 {
 	struct rights now;
-	int back = 1;
+	int back = 1, alike = same_ids(theirs, ours);
 
-	if (!same_ids(theirs, ours)) {
+	if (!alike) {
 		back = set_effective(ours, ours->permitted) &&
 		       !syscall(SET(resuid), -1, ours->uid, -1) &&
 		       !syscall(SET(resgid), -1, ours->gid, -1) &&
@@ -222,8 +239,9 @@ static void give_back(const struct rights *theirs, const struct rights *ours)
 		syscall(SET(fsuid), ours->fsuid);
 		syscall(SET(fsgid), ours->fsgid);
 	}
-	back = set_effective(ours, ours->effective) && back && get_ours(&now) &&
-	       same_ids(&now, ours) && now.effective == ours->effective;
+	back = set_effective(ours, ours->effective) && back &&
+	       (alike ? get_capabilities(&now) : get_ours(&now) && same_ids(&now, ours)) &&
+	       now.effective == ours->effective;
 	if (!back)
 		abort();
 }
@@ -274,14 +292,32 @@ static int start_of(const struct job *job)
 	return openat(job->home, path, O_PATH | O_CLOEXEC);
 }
 
-/* In the target's rights: find the directory, and act in it. 0: not ours, and nothing is done. */
-static int act(struct job *job, int start, const char *directory, const char *name)
+static int look_at(int directory, const char *name, struct statx *found)
+{
+	return !statx(directory, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+		      STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE, found);
+}
+
+/* Remove what was made, if it is still that, with the target's ids and without any capability:
+ * others may have put something else there, which is theirs to remove. */
+static void take_back(const struct job *job, const char *name, const struct rights *ours)
+{
+	struct statx now;
+
+	if (set_effective(ours, 0) && look_at(job->directory, name, &now) &&
+	    now.stx_ino == job->made.stx_ino && now.stx_dev_major == job->made.stx_dev_major &&
+	    now.stx_dev_minor == job->made.stx_dev_minor)
+		unlinkat(job->directory, name, S_ISDIR(job->made.stx_mode) ? AT_REMOVEDIR : 0);
+}
+
+/* In the target's rights: find the directory, and act in it. 0: not ours, and nothing is left. */
+static int act(struct job *job, int start, const char *directory, const char *name,
+	       const struct rights *theirs, const struct rights *ours)
 {
 	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
 				.resolve = RESOLVE_NO_SYMLINKS |
 					   (*job->path.start == '/' ? RESOLVE_IN_ROOT : 0) };
 	struct statfs mount;
-	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
 
 	job->directory = (int)syscall(SYS_openat2, start, directory, &how, sizeof how);
 	if (job->directory < 0)
@@ -291,22 +327,28 @@ static int act(struct job *job, int start, const char *directory, const char *na
 		close(job->directory);
 		return 0;
 	}
-	job->value = syscall(job->nr, job->directory, name, job->mode, job->device);
+	do
+		job->value = syscall(job->nr, job->directory, name, job->mode, job->device);
+	while (job->value < 0 && errno == EINTR);
 	if (job->value < 0)
 		job->value = -errno;
 	/* Whoever has removed it already gets zeros, which no file has. */
-	if (job->value || statx(job->directory, name, flags,
-				STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE, &job->made))
+	if (job->value || !look_at(job->directory, name, &job->made))
 		memset(&job->made, 0, sizeof job->made);
+	else if ((job->made.stx_mode ^ (job->mode & ~theirs->mask)) & 0777 &&
+		 !is_our_umask(theirs->mask)) {
+		take_back(job, name, ours);
+		close(job->directory);
+		return 0;
+	}
 	return 1;
 }
 
 static int make(struct job *job)
 {
-	char directory[PAGE], own[STATUS];
+	char directory[PAGE];
 	struct rights theirs, ours;
 	const char *name = split(job, directory);
-	ssize_t length;
 	int start, done;
 
 	if (!name)
@@ -314,13 +356,12 @@ static int make(struct job *job)
 	if (!read_all(job->theirs, job->status, &job->status_length) ||
 	    !rights_of(job->status, &theirs) || job->needed & ~theirs.effective)
 		return 0;
-	if (!read_all(job->ours, own, &length) || !get_ours(&ours) || umask_of(own) < 0 ||
-	    umask_of(own) != umask_of(job->status))
+	if ((our_umask != theirs.mask && !is_our_umask(theirs.mask)) || !get_ours(&ours))
 		return 0;
 	start = start_of(job);
 	if (start < 0)
 		return 0;
-	done = take(&theirs, &ours, job->lent) && act(job, start, directory, name);
+	done = take(&theirs, &ours, job->lent) && act(job, start, directory, name, &theirs, &ours);
 	give_back(&theirs, &ours);
 	close(start);
 	return done;
@@ -332,9 +373,9 @@ PyObject *make_name(PyObject *module, PyObject *args)
 	int done;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "iKiiiO&iKKklll", &job.listener, &job.id, &job.home,
-			      &job.theirs, &job.ours, to_bytes, &job.path, &job.dirfd, &job.needed,
-			      &job.lent, &job.refused, &job.nr, &job.mode, &job.device))
+	if (!PyArg_ParseTuple(args, "iKiiO&iKKklll", &job.listener, &job.id, &job.home,
+			      &job.theirs, to_bytes, &job.path, &job.dirfd, &job.needed, &job.lent,
+			      &job.refused, &job.nr, &job.mode, &job.device))
 		return NULL;
 	Py_BEGIN_ALLOW_THREADS
 	done = make(&job);

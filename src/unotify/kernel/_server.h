@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
-enum { FACE = 4 };
+enum { FACE = 5 };
 
 enum { SOURCES = 8, KEPT = 64, MOUNTS = 16 };
 

@@ -7,7 +7,6 @@ It is the native part's: without that all goes the long way, step by step
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -57,23 +56,6 @@ class Made(NamedTuple):
         return Rights.parse(self.status)
 
 
-class _Status:
-    """``/proc/thread-self/status``, of the thread that opens it; read again and again."""
-
-    __slots__ = ("fd", "process")
-
-    def __init__(self) -> None:
-        self.fd = os.open("/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC)
-        self.process = os.getpid()
-
-    def __del__(self) -> None:
-        os.close(self.fd)
-
-
-class _OfThread(threading.local):
-    status: _Status | None = None
-
-
 class Maker:
     """Makes names, for targets in the supervisor's own user namespace."""
 
@@ -81,7 +63,6 @@ class Maker:
         native = backend() == "native"
         self._make: Any = module().make_name if native else None
         self._user = os.readlink("/proc/self/ns/user") if native else ""
-        self._own = _OfThread()
 
     def make(
         self,
@@ -108,18 +89,15 @@ class Maker:
             container: The user namespace, as its link says, that the thread has to be in, too.
 
         Returns:
-            ``None``: it is not plain, or a condition does not hold; nothing has been done.
+            ``None``: it is not plain, or a condition does not hold; nothing is left of it.
         """
         if self._make is None or act.name not in _MADE or home.user_namespace != self._user:
             return None
         if container is not None and container != self._user:
             return None
-        own = self._own.status
-        if own is None or own.process != os.getpid():  # a child has another thread of its own
-            own = self._own.status = _Status()
         spot, values = act.spots["path"], act.values
         found = self._make(
-            *(listener, id, home.directory, home.status_fd(), own.fd, spot.path, spot.dirfd),
+            *(listener, id, home.directory, home.status_fd(), spot.path, spot.dirfd),
             *(needed, lent, refused, number(act.name), values["mode"], values.get("dev", 0)),
         )
         if found is None:
