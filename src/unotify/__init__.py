@@ -40,7 +40,17 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from unotify.protocol import Continue, Fail, InstallFd, Reply, Return
-    from unotify.supervisor import Held, Instrument, Quota, Statistics, Supervisor, Target, on, verb
+    from unotify.supervisor import (
+        Counted,
+        Held,
+        Instrument,
+        Quota,
+        Statistics,
+        Supervisor,
+        Target,
+        on,
+        verb,
+    )
 
 __version__ = "0.1.0"
 
@@ -69,6 +79,7 @@ _HOMES = {
     ),
     "unotify.protocol": ("Continue", "Fail", "InstallFd", "Reply", "Return"),
     "unotify.supervisor": (
+        "Counted",
         "Held",
         "Instrument",
         "Quota",
@@ -86,6 +97,7 @@ __all__ = [
     "BadAddress",
     "Conflict",
     "Continue",
+    "Counted",
     "Error",
     "Fail",
     "FilterTooLarge",

@@ -87,6 +87,12 @@ static PyObject *server_counts(PyObject *self, PyObject *unused)
 	return buckets ? Py_BuildValue("KKN", s->gone, s->racy, buckets) : NULL;
 }
 
+static PyObject *server_tallies(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return told((struct server *)self);
+}
+
 static PyObject *server_close(PyObject *self, PyObject *unused)
 {
 	struct server *s = (struct server *)self;
@@ -107,14 +113,14 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct data[2];
 	struct bytes sources, rules, tests, programs, texts;
-	int epoll, ring, large;
+	int epoll, ring, large, counting;
 	unsigned int audit;
 	struct server *s;
 
 	(void)keywords;
-	if (!PyArg_ParseTuple(args, "iiO&IiO&O&O&O&", &epoll, &ring, to_bytes, &sources, &audit,
+	if (!PyArg_ParseTuple(args, "iiO&IiO&O&O&O&p", &epoll, &ring, to_bytes, &sources, &audit,
 			      &large, to_bytes, &rules, to_bytes, &tests, to_bytes, &programs,
-			      to_bytes, &texts))
+			      to_bytes, &texts, &counting))
 		return NULL;
 	if ((size_t)sources.size > sizeof s->sources) {
 		PyErr_Format(PyExc_ValueError, "a server has %d sources at most", SOURCES);
@@ -144,6 +150,10 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 		Py_DECREF(s);
 		return NULL;
 	}
+	if (counting && !(s->tallies = PyMem_Calloc(TALLIES, sizeof *s->tallies))) {
+		Py_DECREF(s);
+		return PyErr_NoMemory();
+	}
 	s->privileged = (data[0].effective & FILES) == FILES;
 	return (PyObject *)s;
 }
@@ -156,19 +166,21 @@ static void server_free(PyObject *self)
 
 	for (int i = 0; i < KEPT; i++)
 		drop(&s->kept[i]);
+	PyMem_Free(s->tallies);
 	Py_XDECREF(s->tables);
 	release(self);
 	Py_DECREF(type);
 }
 
 static PyMethodDef methods[] = {
-	{ "serve", server_serve, METH_NOARGS, "Answer until LOOK, YOURS, TAKEN or LOST." },
+	{ "serve", server_serve, METH_NOARGS, "Answer until LOOK, YOURS, TAKEN, LOST or FULL." },
 	{ "take", server_take, METH_NOARGS, "Take what serve() is busy with: TAKEN, LOST or LOOK." },
 	{ "received", server_received, METH_NOARGS, "The listener and the notification." },
 	{ "since", server_since, METH_NOARGS, "Since when it is busy, in nanoseconds, or 0." },
 	{ "doze", server_doze, METH_O, "Whether the next notification is to ring." },
 	{ "retire", server_retire, METH_NOARGS, "Answer nothing more." },
 	{ "counts", server_counts, METH_NOARGS, "Targets that were gone; racy continues; answers by bit length." },
+	{ "tallies", server_tallies, METH_NOARGS, "What came of which calls, since this was asked." },
 	{ "close", server_close, METH_NOARGS, "Free what is kept." },
 	{ NULL, NULL, 0, NULL },
 };
@@ -194,6 +206,7 @@ static int fill(PyObject *module)
 	return PyModule_AddIntMacro(module, LOOK) || PyModule_AddIntMacro(module, YOURS) ||
 			       PyModule_AddIntMacro(module, TAKEN) ||
 			       PyModule_AddIntMacro(module, LOST) ||
+			       PyModule_AddIntMacro(module, FULL) ||
 			       PyModule_AddIntMacro(module, SOURCES) ||
 			       PyModule_AddIntMacro(module, FACE)
 		       ? -1

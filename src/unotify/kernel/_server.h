@@ -1,4 +1,4 @@
-/* What _native.c, _serving.c, _deciding.c and _opening.c share: a server, and what it is told. */
+/* What _native.c, _serving.c, _deciding.c, _opening.c and _counting.c share: a server, and what it is told. */
 #include "_native.h"
 
 #include <linux/capability.h>
@@ -9,15 +9,15 @@
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
 enum { FACE = 5 };
 
-enum { SOURCES = 8, KEPT = 64, MOUNTS = 16 };
+enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, TALLIES = 1024 };
 
 /* What serve() returns. */
-enum { LOOK, YOURS, TAKEN, LOST };
+enum { LOOK, YOURS, TAKEN, LOST, FULL };
 /* What is under way: nothing; a call without an answer; one that is being answered; and the
  * same two when another thread has taken the call, or the lead, meanwhile. */
 enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON };
-/* What came of one call. */
-enum outcome { ASK, ANSWERED, GONE_AWAY };
+/* What came of one call; but for the first as in unotify.kernel.interface.serving. */
+enum outcome { ASK, ANSWERED, FAILED, CONTINUED, INSTALLED, GONE_AWAY };
 
 /* As unotify.kernel.native packs them. */
 enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1, VERDICT_CONTINUE = 2 }; /* negative: an errno */
@@ -52,6 +52,13 @@ struct mount {
 	int plain;
 };
 
+/* How often one thing came of one call of one listener, in a time of so many bits. */
+struct tally {
+	int32_t fd, nr, outcome, bits;
+	int known; /* that is set */
+	atomic_ullong count, nanoseconds;
+};
+
 struct server {
 	PyObject_HEAD
 	PyObject *tables;
@@ -70,6 +77,8 @@ struct server {
 	atomic_int state, dozing, retired;
 	atomic_llong since;
 	uint64_t gone, racy, buckets[64];
+	struct tally *tallies; /* or NULL: nobody wants them */
+	int tallied; /* how many are known */
 	int from; /* the listener that the notification came from */
 	int start, fd; /* what is open for it: where its path begins, what it named; or -1 */
 	struct seccomp_notif notification;
@@ -88,6 +97,10 @@ struct server {
 int loop(struct server *s);
 enum outcome fail(struct server *s, int number);
 enum outcome give(struct server *s, int flags);
+
+/* _counting.c: what came of it. */
+void count(struct server *s, enum outcome outcome, long long nanoseconds);
+PyObject *told(struct server *s);
 
 /* _deciding.c: what the rules say. */
 int read_path(struct server *s, const struct rule *rule);

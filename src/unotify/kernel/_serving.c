@@ -56,7 +56,7 @@ static enum outcome answer(struct server *s, int64_t value, int32_t error, uint3
 	while (ioctl(s->from, SECCOMP_IOCTL_NOTIF_SEND, &response))
 		if (errno != EINTR)
 			return GONE_AWAY;
-	return ANSWERED;
+	return flags ? CONTINUED : error ? FAILED : ANSWERED;
 }
 
 enum outcome fail(struct server *s, int number)
@@ -71,7 +71,7 @@ static enum outcome go_on(struct server *s)
 
 	if (claimed(s))
 		outcome = answer(s, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
-	if (outcome == ANSWERED && s->read != NONE)
+	if (outcome == CONTINUED && s->read != NONE)
 		s->racy++;
 	return outcome;
 }
@@ -89,11 +89,12 @@ enum outcome give(struct server *s, int flags)
 	do
 		number = ioctl(s->from, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
 	while (number < 0 && errno == EINTR);
-	if (number >= 0)
-		return answer(s, number, 0, 0);
-	if (errno == ENOENT || errno == ESRCH || errno == EINPROGRESS)
+	if (number < 0 && (errno == ENOENT || errno == ESRCH || errno == EINPROGRESS))
 		return GONE_AWAY;
-	return answer(s, 0, -errno, 0); /* EMFILE (A7) */
+	/* EMFILE is the target's own (A7): what was decided is a descriptor. */
+	if (answer(s, number < 0 ? 0 : number, number < 0 ? -errno : 0, 0) == GONE_AWAY)
+		return GONE_AWAY;
+	return INSTALLED;
 }
 
 static enum outcome settle(struct server *s, struct source *from)
@@ -140,6 +141,8 @@ int loop(struct server *s)
 		ssize_t rung = 0;
 		int state;
 
+		if (s->tallied >= TALLIES - TALLIES / 4)
+			return FULL;
 		if (epoll_wait(s->epoll, &event, 1, -1) != 1 || event.events != EPOLLIN)
 			return LOOK;
 		/* What we know of listeners and rules is old. */
@@ -160,14 +163,8 @@ int loop(struct server *s)
 		/* What was asked after retire() is decided by new rules only. */
 		outcome = atomic_load(&s->retired) ? ASK : settle(s, from);
 		let_go(s);
-		if (outcome != ASK) {
-			long long spent = (now() - atomic_load(&s->since)) / 1000;
-
-			if (outcome == GONE_AWAY)
-				s->gone++;
-			else
-				s->buckets[spent ? 64 - __builtin_clzll(spent) : 0]++;
-		}
+		if (outcome != ASK)
+			count(s, outcome, now() - atomic_load(&s->since));
 		atomic_store(&s->since, 0);
 		state = atomic_exchange(&s->state, IDLE);
 		if (state == TAKEN_AWAY)

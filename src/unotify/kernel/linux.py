@@ -138,6 +138,8 @@ class LinuxKernel:
         bell: Poller,
         sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
+        *,
+        counting: bool = False,
     ) -> Server | None:
         """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can."""
         assert isinstance(bell, LinuxPoller)
@@ -151,7 +153,9 @@ class LinuxKernel:
         if self._is_lost or not 0 < len(own) <= native.SOURCES:
             return None
         try:
-            return native.NativeServer(poller.fileno(), bell.bell, own, shortcuts)
+            return native.NativeServer(
+                poller.fileno(), bell.bell, own, shortcuts, counting=counting
+            )
         except KernelError:
             return None  # no /proc, or nothing that tells one mount from another
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from unotify.abi.structs import NOTIF_SIZES, NotifSizes
 from unotify.errors import KernelError, Unsupported
 from unotify.kernel._libc import NATIVE
-from unotify.kernel.interface import Origin, Shortcut
+from unotify.kernel.interface import OUTCOMES, Origin, Shortcut, Tally
 
 __all__ = [
     "SOURCES",
@@ -54,6 +54,7 @@ _NO_DIRFD: Final = 255
 _SOURCE: Final = Struct("=iBBxx")
 _RULE: Final = Struct("=iiIIIIBBBx")
 _TEST: Final = Struct("=IIII")
+_TALLY: Final = Struct("=iiiiQQ")
 
 
 def backend() -> str:
@@ -104,6 +105,7 @@ class NativeServer:
         ring: An eventfd that rings when a notification comes after `doze`.
         sources: Listeners, and what is known of their targets.
         shortcuts: In the order in which they are tried.
+        counting: Whether somebody is going to ask for `tallies`.
 
     Raises:
         KernelError: ``/proc`` is not there, or the kernel is too old (before Linux 6.8).
@@ -115,6 +117,8 @@ class NativeServer:
         ring: int,
         sources: Mapping[int, Origin],
         shortcuts: Sequence[Shortcut],
+        *,
+        counting: bool = False,
     ) -> None:
         # Only now: most who start programs have no use for it.
         from unotify.abi.constants import OpenFlags
@@ -134,6 +138,7 @@ class NativeServer:
                 tables.tests,
                 tables.programs,
                 tables.texts,
+                counting,
             )
         except OSError as error:
             raise KernelError(error.errno or errno.ENOSYS, "statx(2)") from error
@@ -153,6 +158,13 @@ class NativeServer:
         """Targets that were gone; racy continues; answers by bit length of their microseconds."""
         gone, racy, buckets = self._server.counts()
         return gone, racy, buckets
+
+    def tallies(self) -> list[Tally]:
+        """What was answered since this was asked last; nobody else asks meanwhile."""
+        return [
+            Tally(fd, nr, OUTCOMES[outcome - 1], *rest)
+            for fd, nr, outcome, *rest in _TALLY.iter_unpack(self._server.tallies())
+        ]
 
 
 def unprivileged() -> bool:

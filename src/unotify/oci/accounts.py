@@ -9,27 +9,25 @@ of by name, from their beginning to their end, and all others under one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from unotify.calls import Call
 from unotify.errors import HandlerFault
+from unotify.kernel.interface import OUTCOMES
 from unotify.oci.attending import Attendant
 from unotify.protocol import Continue, Fail, InstallFd, Reply
-from unotify.supervisor import Instrument
+from unotify.supervisor import Counted, Instrument
 
 if TYPE_CHECKING:
-    from unotify.oci.containers import Container
+    from unotify.oci.containers import Container, Containers
 
 __all__ = ["BUCKETS", "OTHERS", "OUTCOMES", "Accounts", "CallAccount", "outcome"]
 
 BUCKETS: Final = 26
 """Latencies: number n counts answers that took less than 2**n microseconds; the last all others."""
-
-OUTCOMES: Final = ("answered", "failed", "continued", "installed", "gone")
-"""What may come of a call: a value, an errno, on it went, a descriptor, nobody waited."""
 
 OTHERS: Final = "(others)"
 """The name of all containers that have none of their own."""
@@ -86,19 +84,19 @@ class Accounts(Instrument, Attendant):
 
     Args:
         containers: Who is served now.
-        container_of: Whose a call is; ``None`` if its container has ended.
+        settle: Makes all supervisors tell what they have answered without Python.
         most: Containers that are told of by name.
     """
 
     def __init__(
         self,
-        containers: Iterable[Container],
-        container_of: Callable[[Call], Container | None],
+        containers: Containers,
+        settle: Callable[[], None],
         *,
         most: int,
     ) -> None:
         self._alive = containers
-        self._container_of = container_of
+        self._settle = settle
         self._most = most
         self._lock = Lock()
         self._calls: dict[str, CallAccount] = {}
@@ -114,41 +112,59 @@ class Accounts(Instrument, Attendant):
         """Count it, and how long it took."""
         name = call.call_name or UNKNOWN
         bits = min((nanoseconds // 1000).bit_length(), BUCKETS - 1)
-        container = self._container_of(call)
+        container = self._alive.of(call.caller.listener)
         with self._lock:
-            self._count(container, name, outcome(reply))
-            account = self._calls.get(name)
-            if account is None:
-                account = self._calls[name] = CallAccount()
+            self._count(container, name, outcome(reply), 1)
+            account = self._account(name)
             account.latencies[bits] += 1
             account.nanoseconds += nanoseconds
 
     def gone(self, call: Call) -> None:
         """Count it."""
-        container = self._container_of(call)
+        container = self._alive.of(call.caller.listener)
         with self._lock:
-            self._count(container, call.call_name or UNKNOWN, "gone")
+            self._count(container, call.call_name or UNKNOWN, "gone", 1)
+
+    def counted(self, counts: Sequence[Counted]) -> None:
+        """Count them, as if each had been told of by `replied` or `gone`."""
+        with self._lock:
+            for each in counts:
+                name = each.call_name or UNKNOWN
+                self._count(self._alive.of(each.listener), name, each.outcome, each.count)
+                if each.outcome == "gone":
+                    continue
+                account = self._account(name)
+                for bits, count in each.latencies.items():
+                    account.latencies[min(bits, BUCKETS - 1)] += count
+                account.nanoseconds += each.nanoseconds
 
     def fault(self, fault: HandlerFault) -> None:
         """Count it."""
         with self._lock:
             self._faults[getattr(fault.call, "call_name", "") or UNKNOWN] += 1
 
-    def _count(self, container: Container | None, name: str, what: str) -> None:
+    def _account(self, name: str) -> CallAccount:
+        account = self._calls.get(name)
+        if account is None:
+            account = self._calls[name] = CallAccount()
+        return account
+
+    def _count(self, container: Container | None, name: str, what: str, times: int) -> None:
         policy = "" if container is None else container.ward.name
-        self._outcomes[name, policy, what] += 1
+        self._outcomes[name, policy, what] += times
         if container is None:
-            self._ended[what] += 1
+            self._ended[what] += times
             return
         counts = self._containers.get(container.key)
         if counts is None:
             counts = self._containers[container.key] = Counter()
-        counts[what] += 1
+        counts[what] += times
 
     # -- containers ----------------------------------------------------------
 
     def beat(self) -> None:
         """Give names to those who have come, and forget those who have ended."""
+        self._settle()
         alive = {container.key: container for container in self._alive}
         with self._lock:
             for key in [key for key in self._containers if key not in alive]:
@@ -172,6 +188,7 @@ class Accounts(Instrument, Attendant):
 
     def calls(self) -> dict[str, CallAccount]:
         """A copy of what is known of each call."""
+        self._settle()
         with self._lock:
             return {
                 name: CallAccount(list(account.latencies), account.nanoseconds)
@@ -180,6 +197,7 @@ class Accounts(Instrument, Attendant):
 
     def outcomes(self) -> dict[tuple[str, str, str], int]:
         """How often, by call, policy and outcome."""
+        self._settle()
         with self._lock:
             return dict(self._outcomes)
 
@@ -189,12 +207,13 @@ class Accounts(Instrument, Attendant):
             return dict(self._faults)
 
     def container(self, container: Container) -> dict[str, int]:
-        """How often, by outcome, in one container."""
+        """How often, by outcome, in one container; as of the last beat, or question for all."""
         with self._lock:
             return dict(self._containers.get(container.key, ()))
 
     def named(self) -> dict[str, dict[str, int]]:
         """How often, by outcome, in each container that has a name, and in all others."""
+        self._settle()
         with self._lock:
             others = Counter(self._ended)
             found = {}

@@ -54,6 +54,7 @@ class Moving:
             container.choice = choice
             return
         _log.info("container %s gets policy %s", container.id, ward.name)
+        old.supervisor.settle_counts()  # what the old policy has decided counts for that one
         for served in self._containers.move(container, choice, ward, version):
 
             def released(listener: Listener, served: Served = served) -> None:

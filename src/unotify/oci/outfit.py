@@ -119,7 +119,9 @@ class Outfit:
     def _observe(self) -> None:
         agent, options = self._agent, self._options
         if options.control is not None or options.metrics is not None:
-            self.accounts = Accounts(agent.containers, agent.container_of, most=options.named)
+            self.accounts = Accounts(
+                agent.containers, agent.wards.settle_counts, most=options.named
+            )
             agent.add_instrument(self.accounts)
             agent.attendants.append(self.accounts)
         if options.audit is not None:

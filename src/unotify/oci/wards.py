@@ -105,6 +105,11 @@ class Wards:
         for ward in self._all:
             ward.supervisor.add_instrument(instrument)
 
+    def settle_counts(self) -> None:
+        """Tell instruments what was answered without Python so far, in all of them."""
+        for ward in self:
+            ward.supervisor.settle_counts()
+
     def discard(self, ward: Ward, *, drain: float = 0.0) -> None:
         """End *ward*: its last container has ended, or it was never used."""
         if ward in self._all:

@@ -6,13 +6,16 @@ told so (`retire`): it then answers nothing more, and another one is made for th
 
 A call that is under way there is known to nobody else. Like any other leader that is busy, one
 that is stuck in there can lose the call, or the lead: see :meth:`Quick.take`.
+
+Whoever counts is told afterwards (`Quick.settle`), by listener and not by descriptor: a server
+knows the same listeners as long as it lives.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Final, TypeAlias
 
 from unotify.kernel.interface import (
@@ -24,8 +27,11 @@ from unotify.kernel.interface import (
     Poller,
     Server,
     Shortcut,
+    Tally,
 )
 from unotify.protocol import Exchange
+from unotify.supervisor.counting import summed
+from unotify.supervisor.instruments import Instruments
 from unotify.supervisor.sources import Source
 from unotify.supervisor.statistics import Counters
 
@@ -49,6 +55,7 @@ class Quick:
         bell: Poller,
         sources: Mapping[Listener, Source],
         lock: Lock,
+        instruments: Instruments,
     ) -> None:
         self.shortcuts: Callable[[], tuple[Shortcut, ...]] = tuple
         """Asked when they may have changed."""
@@ -63,6 +70,13 @@ class Quick:
         self._stuck: set[Server] = set()
         self._dozing = False
         self._over = Counters()
+        self._instruments = instruments
+        self._counting: dict[Server, dict[int, Listener]] = {}
+        """Whoever keeps tallies, with the listeners that it knows by descriptor."""
+        self._tallies: list[tuple[Listener, Tally]] = []
+        """What instruments have not been told of yet."""
+        # Taken before the other one. Whoever settles can count on all of it having been told.
+        self._telling = RLock()
 
     def retire(self) -> None:
         """Forget listeners and rules; from any thread, before the change is to be seen."""
@@ -72,10 +86,16 @@ class Quick:
 
     def serve(self) -> tuple[Came, Work | None]:
         """Answer what can be answered; return why not more, and the call that takes more."""
-        server = self._renewed() if self._stale else self._server
-        if server is None:
-            return Came.LOOK, None
-        came = Came(server.serve())
+        while True:
+            server = self._renewed() if self._stale else self._server
+            if self._tallies:
+                self.settle()
+            if server is None:
+                return Came.LOOK, None
+            came = Came(server.serve())
+            if came is not Came.FULL:
+                break
+            self.settle()
         match came:
             case Came.LOOK:
                 return came, None
@@ -89,6 +109,7 @@ class Quick:
             work = self._taken.pop(server, None)
             if server is not self._server:
                 self._close(server)
+        self.settle()
         return came, work
 
     def take(self, reveal: Callable[[Work], None]) -> bool:
@@ -146,6 +167,19 @@ class Quick:
                     total.add(*server.counts())
         return total
 
+    def settle(self) -> None:
+        """Tell instruments what was answered in here; not under the lock."""
+        if not (self._instruments.counted or self._counting or self._tallies):
+            return
+        with self._telling:
+            with self._lock:
+                for server in self._counting:
+                    self._collect(server)
+                tallies, self._tallies = self._tallies, []
+            if tallies:
+                counts = summed(tallies, self._kernel.arch)
+                self._instruments.tell(self._instruments.counted, counts)
+
     def close(self) -> None:
         """Free all; nobody serves any more."""
         with self._lock:
@@ -153,6 +187,7 @@ class Quick:
                 self._close(self._server)
             self._server = None
             self._stale = False
+        self.settle()
 
     def _renewed(self) -> Server | None:
         with self._lock:
@@ -177,7 +212,7 @@ class Quick:
                 if rules:
                     acts = any(rule.verdict == PERFORM for rule in rules)
                     known = {s.listener: self._origin(s, look=acts) for s in sources}
-                    self._server = self._kernel.server(self._poller, self._bell, known, rules)
+                    self._server = self._made(known, rules)
             except Exception:
                 _log.exception("nothing is answered without Python until something changes")
             if self._server is not None:
@@ -195,8 +230,23 @@ class Quick:
                 origin |= Origin.STAYS
         return origin
 
+    def _made(self, known: Mapping[Listener, Origin], rules: tuple[Shortcut, ...]) -> Server | None:
+        counting = bool(self._instruments.counted)
+        by_fd = {listener.fileno(): listener for listener in known}
+        made = self._kernel.server(self._poller, self._bell, known, rules, counting=counting)
+        if made is not None and counting:
+            self._counting[made] = by_fd
+        return made
+
+    def _collect(self, server: Server) -> None:
+        listeners = self._counting[server]
+        self._tallies += [(listeners[tally.fd], tally) for tally in server.tallies()]
+
     def _close(self, server: Server) -> None:
         self._over.add(*server.counts())
+        if server in self._counting:
+            self._collect(server)
+            del self._counting[server]
         server.close()
 
     def _source(self, fd: int) -> Any:

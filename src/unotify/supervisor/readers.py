@@ -91,6 +91,7 @@ class Readers(Serving):
         self.admission.leave(source)
         self._poller.remove(source.listener)
         if known is not None:
+            self.quick.settle()
             source.listener.close()
             if source.on_close is not None:
                 _tell(source.on_close, source.listener)
@@ -103,6 +104,7 @@ class Readers(Serving):
             with self._lock:
                 self.sources.pop(source.listener, None)
                 self.quick.retire()
+            self.quick.settle()
             _tell(then, source.listener)
             if not self.sources:
                 self._kernel.rest()

@@ -206,13 +206,23 @@ class Running(Registering):
 
     def add_instrument(self, instrument: Instrument) -> None:
         """Show *instrument* what happens from now on."""
+        self.settle_counts()
         self._engine.instruments.add(instrument)
         self._changed()
 
     def remove_instrument(self, instrument: Instrument) -> None:
         """Show it no more."""
+        self.settle_counts()
         self._engine.instruments.remove(instrument)
         self._changed()
+
+    def settle_counts(self) -> None:
+        """Tell instruments what was answered without Python so far: see `Instrument.counted`.
+
+        In this thread, or in another one that is about it, which is waited for. So hold no lock
+        that `Instrument.counted` takes. Of calls whose answers are on their way it is told later.
+        """
+        self._readers.quick.settle()
 
     def statistics(self) -> Statistics:
         """What has been done so far."""
@@ -235,7 +245,7 @@ class Running(Registering):
     def _shortcuts(self) -> tuple[Shortcut, ...]:
         """What is answered without Python: nothing that anybody but the policy has a say in."""
         judge, engine = self._judge, self._engine
-        if judge is None or judge.dry_run or engine.deadline or engine.instruments.present:
+        if judge is None or judge.dry_run or engine.deadline or engine.instruments.needs_python:
             return ()
         if len(judge.policies) > 1 or judge.verbs["perform"] is not VERBS["perform"]:
             return ()

@@ -44,7 +44,9 @@ class Turns(Crew):
         self._engine = engine
         self._poller: Poller = kernel.poller()
         self._lookout: Poller = kernel.poller()
-        self.quick = Quick(kernel, self._poller, self._lookout, self.sources, self._lock)
+        self.quick = Quick(
+            kernel, self._poller, self._lookout, self.sources, self._lock, engine.instruments
+        )
         self._busy_since = 0
         self._serving: Source | None = None
         self._current: Turn = []

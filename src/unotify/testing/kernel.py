@@ -216,7 +216,7 @@ class SimulatedKernel(Lending):
             self.settle()
             return Spawned(process, listener, enforcement)
 
-    def server(self, *_: object) -> None:
+    def server(self, *_: object, counting: bool = False) -> None:
         """Nobody answers without Python here."""
 
     # -- more than that --------------------------------------------------------

@@ -515,8 +515,11 @@ class FakeKernel:
         bell: Poller,
         sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
+        *,
+        counting: bool = False,
     ) -> Server | None:
-        return None if self.make_server is None else self.make_server(sources, shortcuts)
+        make = self.make_server
+        return None if make is None else make(sources, shortcuts, counting)
 
     def rest(self) -> None:
         self.rests += 1

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.unit.supervisor.rig import Rig
+from unotify import Counted
 from unotify.abi.arch import Arch
 from unotify.calls import Call, Getpid, OpenAt, TargetPath
 from unotify.errors import HandlerFault
@@ -189,3 +191,47 @@ def test_what_is_not_overridden_costs_nothing() -> None:
     }
     instruments.remove(one)
     assert not instruments.gone
+
+
+@pytest.mark.parametrize(
+    ("events", "needed"),
+    [
+        ((), False),
+        (("fault",), False),
+        (("counted",), False),
+        (("counted", "replied", "gone", "fault"), False),
+        *(((event,), True) for event in EVENTS if event != "fault"),
+        *(((event, "counted"), True) for event in ("received", "judged", "held", "deciding")),
+    ],
+)
+def test_who_needs_python(events: Sequence[str], needed: bool) -> None:
+    """Only who counts, or misses nothing, lets calls be answered without."""
+    instruments = Instruments()
+    assert not instruments.needs_python
+    instruments.add(Instrument())
+    one: Instrument = type("One", (Instrument,), dict.fromkeys(events, lambda *_: None))()
+    instruments.add(one)
+    assert instruments.needs_python is needed
+    assert bool(instruments.counted) is ("counted" in events)
+    instruments.remove(one)
+    assert not instruments.needs_python
+
+
+def test_without_a_native_part_nothing_is_counted_twice(rig: Rig) -> None:
+    """What Python answers is told by `replied`; there is nothing to settle."""
+    told: list[Any] = []
+
+    class Counts(Instrument):
+        def replied(self, call: Call, reply: object, handler: str, nanoseconds: int) -> None:
+            told.append(call.call_name)
+
+        def counted(self, counts: Sequence[Counted]) -> None:
+            told.append(counts)
+
+    supervisor = rig.supervise()
+    supervisor.add_instrument(Counts())
+    supervisor.on(Getpid)(answer)
+    rig.ask("getpid")
+    rig.settled(lambda: told)
+    supervisor.settle_counts()
+    assert told == ["getpid"]

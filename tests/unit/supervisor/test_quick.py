@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from threading import Lock
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event, Lock, Thread
 from typing import Any
 
 import pytest
 
 from tests.unit.supervisor.fake_kernel import FakeKernel
-from unotify.kernel.interface import Came, Listener, Shortcut
+from unotify import Counted, Instrument
+from unotify.kernel.interface import Came, Listener, Shortcut, Tally
+from unotify.supervisor.instruments import Instruments
 from unotify.supervisor.quick import Quick
 from unotify.supervisor.sources import Source
 
@@ -21,16 +23,28 @@ RULES = (Shortcut(257, -1),)
 class FakeServer:
     """Comes back for the reasons that it was given; see `unotify.kernel.interface.Server`."""
 
-    def __init__(self, rig: Bench, sources: Mapping[Listener, bool], rules: object) -> None:
+    def __init__(
+        self, rig: Bench, sources: Mapping[Listener, bool], rules: object, counting: bool
+    ) -> None:
         self.rig = rig
+        self.counting = counting
         self.sources = dict(sources)
         self.rules = rules
         self.came = [Came.LOOK]
         self.takes = Came.LOOK
         self.retired = self.closed = False
         self.dozing: list[bool] = []
+        self.made: list[Tally] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What others do while it serves."""
+
+    def count(self, nr: int, outcome: str, times: int) -> None:
+        """Answer a call *times* times."""
+        assert self.counting
+        self.made.append(Tally(self.rig.listener.fileno(), nr, outcome, 3, times, 5 * times))
 
     def serve(self) -> int:
+        self.meanwhile()
         return self.came.pop(0)
 
     def received(self) -> tuple[int, bytearray]:
@@ -52,6 +66,11 @@ class FakeServer:
     def counts(self) -> tuple[int, int, list[int]]:
         return 1, 3, [2] + [0] * 63
 
+    def tallies(self) -> list[Tally]:
+        assert not self.closed
+        made, self.made = self.made, []
+        return made
+
     def close(self) -> None:
         assert not self.closed
         self.closed = True
@@ -68,13 +87,16 @@ class Bench:
         self.sources: dict[Listener, Source] = {self.listener: self.source}
         self.lock = Lock()
         poller = self.kernel.poller()
-        self.quick = Quick(self.kernel, poller, poller, self.sources, self.lock)
+        self.instruments = Instruments()
+        self.quick = Quick(self.kernel, poller, poller, self.sources, self.lock, self.instruments)
         self.quick.shortcuts = lambda: RULES
         self.servers: list[FakeServer] = []
         self.revealed: list[Any] = []
 
-    def make(self, sources: Mapping[Listener, bool], rules: Sequence[Shortcut]) -> FakeServer:
-        self.servers.append(FakeServer(self, sources, rules))
+    def make(
+        self, sources: Mapping[Listener, bool], rules: Sequence[Shortcut], counting: bool
+    ) -> FakeServer:
+        self.servers.append(FakeServer(self, sources, rules, counting))
         return self.servers[-1]
 
     def take(self, came: Came) -> bool:
@@ -217,3 +239,161 @@ def test_dozing_outlives_a_change(bench: Bench) -> None:
     bench.quick.serve()
     assert bench.servers[0].dozing == [False, True]
     assert bench.servers[1].dozing == [True]
+
+
+class Counting(Instrument):
+    """Adds up what it is told of."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Listener, str, str, int]] = []
+
+    def counted(self, counts: Sequence[Counted]) -> None:
+        self.told += [(c.listener, c.call_name, c.outcome, c.count) for c in counts]
+
+
+@pytest.fixture(name="counting")
+def _counting(bench: Bench) -> Counting:
+    """One that watches, and a server that counts for it."""
+    counting = Counting()
+    bench.instruments.add(counting)
+    bench.quick.serve()
+    return counting
+
+
+def test_nobody_counts_for_nobody(bench: Bench) -> None:
+    """Only where an instrument wants to hear of it a server keeps tallies."""
+    bench.instruments.add(Instrument())
+    bench.quick.serve()
+    bench.quick.settle()
+    assert not bench.servers[0].counting
+
+
+def test_whoever_counts_is_told(bench: Bench, counting: Counting) -> None:
+    """When somebody asks, by listener and name, and of each call once."""
+    bench.servers[0].count(257, "installed", 3)
+    bench.servers[0].count(257, "installed", 1)
+    bench.servers[0].count(257, "failed", 2)
+    assert counting.told == []
+    bench.quick.settle()
+    bench.quick.settle()
+    assert counting.told == [
+        (bench.listener, "openat", "installed", 4),
+        (bench.listener, "openat", "failed", 2),
+    ]
+
+
+def test_whoever_has_no_room_left_goes_on(bench: Bench, counting: Counting) -> None:
+    """The leader tells what there is, and lets the same server answer more."""
+    (server,) = bench.servers
+    server.count(39, "failed", 7)
+    server.came = [Came.FULL, Came.YOURS]
+    assert bench.quick.serve()[0] is Came.YOURS
+    assert counting.told == [(bench.listener, "getpid", "failed", 7)]
+    assert bench.servers == [server]
+
+
+def test_a_full_server_that_is_old(bench: Bench, counting: Counting) -> None:
+    """What was retired meanwhile is closed, and its successor asked."""
+    (server,) = bench.servers
+    server.count(39, "failed", 7)
+    server.came = [Came.FULL]
+    server.meanwhile = bench.quick.retire
+    assert bench.quick.serve()[0] is Came.LOOK
+    assert server.closed
+    assert counting.told == [(bench.listener, "getpid", "failed", 7)]
+    assert len(bench.servers) == 2
+
+
+def test_a_descriptor_that_is_another_listener_by_now(bench: Bench, counting: Counting) -> None:
+    """What a closed server has answered is told of the listener that it had."""
+    first = bench.listener
+    bench.servers[0].count(39, "failed", 1)
+    del bench.sources[first]
+    bench.listener = bench.kernel.listener()
+    bench.listener.fileno = first.fileno  # type: ignore[method-assign]
+    bench.source = Source(bench.listener, bench.kernel, quiet=True)
+    bench.sources[bench.listener] = bench.source
+    bench.quick.retire()
+    bench.quick.serve()
+    bench.servers[1].count(39, "failed", 2)
+    bench.quick.settle()
+    assert counting.told == [
+        (first, "getpid", "failed", 1),
+        (bench.listener, "getpid", "failed", 2),
+    ]
+
+
+def test_the_stuck_count_too(bench: Bench, counting: Counting) -> None:
+    """While they are stuck, when they come back, and at the end of all."""
+    (first,) = bench.servers
+
+    def others() -> None:
+        first.count(39, "failed", 1)
+        assert bench.take(Came.LOST)
+        bench.quick.settle()
+        assert [times for *_, times in counting.told] == [1]
+        bench.quick.serve()
+        first.count(39, "failed", 10)
+        bench.servers[1].count(39, "failed", 100)
+
+    first.came, first.meanwhile = [Came.LOST], others
+    assert bench.quick.serve() == (Came.LOST, None)
+    assert first.closed
+    assert sum(times for *_, times in counting.told) == 111
+    bench.servers[1].count(39, "failed", 1000)
+    bench.quick.close()
+    assert sum(times for *_, times in counting.told) == 1111
+    bench.quick.settle()
+    assert sum(times for *_, times in counting.told) == 1111
+
+
+def test_one_that_raises_is_told_no_more(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged and removed; others hear of all, and what is counted has room again."""
+
+    class Broken(Instrument):
+        def counted(self, counts: Sequence[Counted]) -> None:
+            raise ValueError("observer")
+
+    counting = Counting()
+    bench.instruments.add(Broken())
+    bench.instruments.add(counting)
+    bench.quick.serve()
+    for _ in range(2):
+        bench.servers[0].count(39, "failed", 1)
+        bench.quick.settle()
+    assert [times for *_, times in counting.told] == [1, 1]
+    assert caplog.text.count("ValueError: observer") == 1
+    bench.instruments.remove(counting)
+    bench.servers[0].count(39, "failed", 1)
+    bench.quick.settle()
+    assert not bench.servers[0].made
+
+
+def test_whoever_asks_while_it_is_told_waits(bench: Bench) -> None:
+    """Once `settle` is back everything is told, whoever told it; and one that is told may ask."""
+    begun, go_on, told = Event(), Event(), []
+
+    class Slow(Instrument):
+        def counted(self, counts: Sequence[Counted]) -> None:
+            begun.set()
+            bench.quick.settle()
+            assert go_on.wait(20)
+            told.append(counts)
+
+    bench.instruments.add(Slow())
+    bench.quick.serve()
+    bench.servers[0].count(39, "failed", 1)
+    first = Thread(target=bench.quick.settle)
+    first.start()
+    assert begun.wait(20)
+    seen: list[int] = []
+    second = Thread(target=lambda: (bench.quick.settle(), seen.append(len(told))))
+    second.start()
+    # Not under the lock: others can serve meanwhile.
+    assert bench.lock.acquire(timeout=20)
+    bench.lock.release()
+    assert seen == []
+    go_on.set()
+    first.join()
+    second.join()
+    assert seen == [1]

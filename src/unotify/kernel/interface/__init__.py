@@ -10,12 +10,23 @@ from unotify.kernel.interface.journals import Journal, Journaled
 from unotify.kernel.interface.kernel import Kernel
 from unotify.kernel.interface.listening import Listener, Poller, Ready
 from unotify.kernel.interface.programs import Enforcement, Process, Spawned
-from unotify.kernel.interface.serving import ASK, CONTINUE, PERFORM, Came, Origin, Server, Shortcut
+from unotify.kernel.interface.serving import (
+    ASK,
+    CONTINUE,
+    OUTCOMES,
+    PERFORM,
+    Came,
+    Origin,
+    Server,
+    Shortcut,
+    Tally,
+)
 from unotify.kernel.interface.threads import Done, Memory, Pinned, Thread
 
 __all__ = [
     "ASK",
     "CONTINUE",
+    "OUTCOMES",
     "PERFORM",
     "Came",
     "Done",
@@ -37,5 +48,6 @@ __all__ = [
     "Server",
     "Shortcut",
     "Spawned",
+    "Tally",
     "Thread",
 ]

@@ -64,6 +64,8 @@ class Kernel(Protocol):
         bell: Poller,
         sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
+        *,
+        counting: bool = False,
     ) -> Server | None:
         """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can.
 
@@ -72,6 +74,7 @@ class Kernel(Protocol):
             bell: Is woken when a notification comes after `Server.doze`.
             sources: Listeners, and what is known of their targets.
             shortcuts: Tried in order.
+            counting: Keep `Server.tallies`.
         """
 
     def rest(self) -> None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["ASK", "CONTINUE", "PERFORM", "Came", "Origin", "Server", "Shortcut"]
+__all__ = [
+    "ASK",
+    "CONTINUE",
+    "OUTCOMES",
+    "PERFORM",
+    "Came",
+    "Origin",
+    "Server",
+    "Shortcut",
+    "Tally",
+]
 
 ASK: Final = 0
 """The verdict of a `Shortcut`: not decided here."""
@@ -14,6 +24,9 @@ PERFORM: Final = 1
 """Perform this open."""
 CONTINUE: Final = 2
 """Let the call go on, which counts as racy if the path was read."""
+
+OUTCOMES: Final = ("answered", "failed", "continued", "installed", "gone")
+"""What may come of a call: a value, an errno, on it went, a descriptor, nobody waited."""
 
 
 class Came(IntEnum):
@@ -27,6 +40,8 @@ class Came(IntEnum):
     """A notification was received and taken away by `Server.take`: serve what it was made."""
     LOST = 3
     """It was answered; but somebody else waits for the listeners by now."""
+    FULL = 4
+    """It can count no more before `Server.tallies` was asked; then serve again."""
 
 
 class Origin(IntFlag):
@@ -59,6 +74,26 @@ class Shortcut:
     path: int = 0
     dirfd: int | None = None
     flags: int = 0
+
+
+class Tally(NamedTuple):
+    """How often one thing came of one call.
+
+    Attributes:
+        fd: The listener's descriptor.
+        nr: The call's number.
+        outcome: One of `OUTCOMES`.
+        bits: The bit length of the microseconds that each took.
+        times: How often.
+        nanoseconds: What they took together.
+    """
+
+    fd: int
+    nr: int
+    outcome: str
+    bits: int
+    times: int
+    nanoseconds: int
 
 
 class Server(Protocol):
@@ -94,5 +129,11 @@ class Server(Protocol):
     def counts(self) -> tuple[int, int, list[int]]:
         """Targets that were gone; racy continues; answers by bit length of their microseconds."""
 
+    def tallies(self) -> list[Tally]:
+        """What was answered since this was asked last, or targets gone; by one thread at a time.
+
+        Nothing, if nobody wanted it when the server was made.
+        """
+
     def close(self) -> None:
-        """Free what it keeps; it serves no more."""
+        """Free what it keeps; it serves no more, and has no tallies."""
