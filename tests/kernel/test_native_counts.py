@@ -183,14 +183,12 @@ def test_all_is_told_at_the_end(policy: str) -> None:
     assert supervisor.wait(20)
     told = counting.native
     assert told == supervisor.statistics().native > 600
-    with start(
-        supervisor, "called(2, b'/usr\\0', 0, 0)\nsay(0)\ninput()", stdin=subprocess.PIPE
-    ) as target:
+    code = "called(2, b'/usr\\0', 0, 0)\nsay(0)\nsys.stdin.readline()"
+    with start(supervisor, code, stdin=subprocess.PIPE) as target:
         target.stdout.readline()
-        before = supervisor.statistics().native
         supervisor.stop()
         target.communicate(b"\n")
-    assert counting.native == before > told
+    assert counting.native == supervisor.statistics().native > told
     assert len({listener for listener, *_ in counting.by}) == 2
     assert sum(counting.latencies.values()) == counting.native
     assert counting.nanoseconds > 1000 * counting.native
