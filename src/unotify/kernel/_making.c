@@ -4,49 +4,34 @@
  * at the target, find the directory with its rights, ask whether it still waits (P8), act with its
  * rights. Plain is: the target is in our user namespace (whoever asks has seen to that) and has our
  * umask, its path has no symbolic link in it, and all that is asked of it holds. Of anything else it
- * is said that it is not ours; nothing has been done then, and whoever asked goes the long way,
+ * is said that it is not ours; nothing is left of it then, and whoever asked goes the long way,
  * which has the right errno for what is wrong.
  *
- * Credentials belong to a thread; the raw calls tell no other one (unotify.kernel.rights). If the
- * way back fails, the process ends.
+ * That we have its umask is what we remember; what was made tells whether it is so: without a
+ * default ACL its permissions are those that were asked for without the target's umask. If they are
+ * not, our umask is read again. If it has changed the name is removed; if not, there was an ACL
+ * (acl(5)), which no umask is anything to.
+ *
+ * A server makes device nodes that are listed, as unotify.handlers.devices does. Before anything is
+ * done it takes the call for its own, so that nobody else does it too; and where nobody takes its
+ * answer, what it has made is removed. It does so only on mounts where a device is of use. Python
+ * finds that out, for each mount with the first node that is made there, and tells us.
  */
 #define _GNU_SOURCE
 #define Py_LIMITED_API 0x030b0000
-#include "_native.h"
+#include "_rights.h"
+#include "_server.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <linux/openat2.h>
-#include <linux/seccomp.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-/* 32-bit ABIs of old have 16-bit ids in the calls without a number in their name. */
-#ifdef SYS_setresuid32
-#define SET(what) SYS_set##what##32
-#else
-#define SET(what) SYS_set##what
-#endif
-
-enum { MOST_GROUPS = 64, STATUS = 8192 };
-
-struct rights {
-	uid_t uid, fsuid;
-	gid_t gid, fsgid;
-	uint64_t effective, permitted, inheritable;
-	int mask; /* the umask, of a target */
-	int count;
-	gid_t groups[MOST_GROUPS];
-};
 
 struct job {
 	/* In: whose, where, what, and on what conditions. */
@@ -58,192 +43,44 @@ struct job {
 	unsigned long long needed, lent;
 	unsigned long refused;
 	long nr, mode, device;
+	struct server *server; /* who answers it; or whoever has asked does */
 	/* Out. */
 	long value;
 	int directory;
+	enum outcome outcome; /* of a server's */
 	struct statx made;
 	char status[STATUS];
 	ssize_t status_length;
 };
 
-/* -- who it is, and who we are */
+/* -- mounts where devices are of use: see unotify.kernel.nodes.is_usable */
 
-/* From its beginning, as it is now. */
-static int read_all(int fd, char *buffer, ssize_t *length)
+enum { USABLE = 64 };
+
+static _Atomic uint64_t usable[USABLE];
+
+PyObject *tell_usable(PyObject *module, PyObject *mount)
 {
-	*length = pread(fd, buffer, STATUS - 1, 0);
-	/* Of somebody in very many groups it is longer. */
-	if (*length <= 0 || *length == STATUS - 1)
+	static unsigned next;
+	unsigned long long id = PyLong_AsUnsignedLongLong(mount);
+
+	(void)module;
+	if (PyErr_Occurred())
+		return NULL;
+	atomic_store(&usable[next++ % USABLE], id);
+	return Py_NewRef(Py_None);
+}
+
+static int is_usable(int directory)
+{
+	struct statx found;
+
+	if (look(directory, "", &found))
 		return 0;
-	buffer[*length] = 0;
-	return 1;
-}
-
-/* Numbers of a line at or after `from`, as many as there are, at most `most`; -1: there is no such
- * line, or more. A name, which is the first line, has no line break in it. */
-static int numbers(const char **from, const char *line, int base, unsigned long long *found, int most)
-{
-	const char *at = strstr(*from, line);
-	int count = 0;
-
-	if (!at)
-		return -1;
-	for (at += strlen(line); *at && *at != '\n';) {
-		char *end;
-
-		if (*at == ' ' || *at == '\t') {
-			at++;
-			continue;
-		}
-		if (count == most)
-			return -1;
-		found[count++] = strtoull(at, &end, base);
-		if (end == at)
-			return -1;
-		at = end;
-	}
-	*from = at;
-	return count;
-}
-
-/* This thread's umask when it was last read: threads may have one each (CLONE_FS). */
-static _Thread_local int our_umask = -1;
-
-static int is_our_umask(int theirs)
-{
-	char status[STATUS];
-	const char *at = status;
-	unsigned long long found;
-	ssize_t length;
-	int fd = open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
-
-	our_umask = -1;
-	if (fd >= 0 && read_all(fd, status, &length) &&
-	    numbers(&at, "\nUmask:", 8, &found, 1) == 1)
-		our_umask = (int)found;
-	if (fd >= 0)
-		close(fd);
-	return our_umask == theirs;
-}
-
-/* In one pass: the lines are in this order. */
-static int rights_of(const char *status, struct rights *theirs)
-{
-	unsigned long long mask, uids[4], gids[4], groups[MOST_GROUPS], effective;
-
-	if (numbers(&status, "\nUmask:", 8, &mask, 1) != 1 ||
-	    numbers(&status, "\nUid:", 10, uids, 4) != 4 ||
-	    numbers(&status, "\nGid:", 10, gids, 4) != 4 ||
-	    (theirs->count = numbers(&status, "\nGroups:", 10, groups, MOST_GROUPS)) < 0 ||
-	    numbers(&status, "\nCapEff:", 16, &effective, 1) != 1)
-		return 0;
-	theirs->mask = (int)mask;
-	theirs->uid = (uid_t)uids[1];
-	theirs->fsuid = (uid_t)uids[3];
-	theirs->gid = (gid_t)gids[1];
-	theirs->fsgid = (gid_t)gids[3];
-	theirs->effective = effective;
-	for (int i = 0; i < theirs->count; i++)
-		theirs->groups[i] = (gid_t)groups[i];
-	return 1;
-}
-
-static int get_capabilities(struct rights *ours)
-{
-	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct data[2];
-
-	if (syscall(SYS_capget, &header, data))
-		return 0;
-	ours->effective = data[0].effective | (uint64_t)data[1].effective << 32;
-	ours->permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
-	ours->inheritable = data[0].inheritable | (uint64_t)data[1].inheritable << 32;
-	return 1;
-}
-
-static int get_ours(struct rights *ours)
-{
-	uid_t real, saved;
-	gid_t real_group, saved_group;
-
-	ours->count = getgroups(MOST_GROUPS, ours->groups);
-	if (ours->count < 0 || !get_capabilities(ours) || getresuid(&real, &ours->uid, &saved) ||
-	    getresgid(&real_group, &ours->gid, &saved_group))
-		return 0;
-	ours->fsuid = (uid_t)syscall(SET(fsuid), -1);
-	ours->fsgid = (gid_t)syscall(SET(fsgid), -1);
-	return 1;
-}
-
-/* -- acting as somebody */
-
-static int set_effective(const struct rights *ours, uint64_t effective)
-{
-	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct data[2] = {
-		{ (uint32_t)effective, (uint32_t)ours->permitted, (uint32_t)ours->inheritable },
-		{ effective >> 32, ours->permitted >> 32, ours->inheritable >> 32 },
-	};
-
-	return !syscall(SYS_capset, &header, data);
-}
-
-static int same_groups(const struct rights *one, const struct rights *other)
-{
-	return one->count == other->count &&
-	       !memcmp(one->groups, other->groups, one->count * sizeof *one->groups);
-}
-
-static int same_ids(const struct rights *one, const struct rights *other)
-{
-	return one->uid == other->uid && one->gid == other->gid && one->fsuid == other->fsuid &&
-	       one->fsgid == other->fsgid && same_groups(one, other);
-}
-
-static int take_ids(const struct rights *theirs, const struct rights *ours)
-{
-	if (!same_groups(theirs, ours) && syscall(SET(groups), theirs->count, theirs->groups))
-		return 0;
-	if (syscall(SET(resgid), -1, theirs->gid, -1) || syscall(SET(resuid), -1, theirs->uid, -1))
-		return 0;
-	if (theirs->fsuid == theirs->uid && theirs->fsgid == theirs->gid)
-		return 1;
-	/* Others than the effective ones take a capability, which may have gone with our user id;
-	 * and these two return the id that was, whatever happens. */
-	if (!set_effective(ours, ours->permitted))
-		return 0;
-	syscall(SET(fsgid), theirs->fsgid);
-	syscall(SET(fsuid), theirs->fsuid);
-	return (gid_t)syscall(SET(fsgid), -1) == theirs->fsgid &&
-	       (uid_t)syscall(SET(fsuid), -1) == theirs->fsuid;
-}
-
-static int take(const struct rights *theirs, const struct rights *ours, uint64_t lent)
-{
-	if (!same_ids(theirs, ours) && !take_ids(theirs, ours))
-		return 0;
-	return set_effective(ours, (theirs->effective | lent) & ours->permitted);
-}
-
-static void give_back(const struct rights *theirs, const struct rights *ours)
-{
-	struct rights now;
-	int back = 1, alike = same_ids(theirs, ours);
-
-	if (!alike) {
-		back = set_effective(ours, ours->permitted) &&
-		       !syscall(SET(resuid), -1, ours->uid, -1) &&
-		       !syscall(SET(resgid), -1, ours->gid, -1) &&
-		       (same_groups(theirs, ours) ||
-			!syscall(SET(groups), ours->count, ours->groups));
-		syscall(SET(fsuid), ours->fsuid);
-		syscall(SET(fsgid), ours->fsgid);
-	}
-	back = set_effective(ours, ours->effective) && back &&
-	       (alike ? get_capabilities(&now) : get_ours(&now) && same_ids(&now, ours)) &&
-	       now.effective == ours->effective;
-	if (!back)
-		abort();
+	for (int i = 0; i < USABLE; i++)
+		if (atomic_load(&usable[i]) == found.stx_mnt_id)
+			return 1;
+	return 0;
 }
 
 /* -- one call */
@@ -310,23 +147,32 @@ static void take_back(const struct job *job, const char *name, const struct righ
 		unlinkat(job->directory, name, S_ISDIR(job->made.stx_mode) ? AT_REMOVEDIR : 0);
 }
 
-/* In the target's rights: find the directory, and act in it. 0: not ours, and nothing is left. */
-static int act(struct job *job, int start, const char *directory, const char *name,
-	       const struct rights *theirs, const struct rights *ours)
+/* In the target's rights: find the directory. What is not in the kernel's caches may take a file
+ * system as long as it likes; a server leaves that to others. */
+static int find(struct job *job, int start, const char *directory)
 {
 	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-				.resolve = RESOLVE_NO_SYMLINKS |
-					   (*job->path.start == '/' ? RESOLVE_IN_ROOT : 0) };
+				.resolve = RESOLVE_NO_SYMLINKS };
 	struct statfs mount;
 
+	if (*job->path.start == '/')
+		how.resolve |= RESOLVE_IN_ROOT;
+	if (job->server)
+		how.resolve |= RESOLVE_CACHED;
 	job->directory = (int)syscall(SYS_openat2, start, directory, &how, sizeof how);
 	if (job->directory < 0)
 		return 0;
-	if (fstatfs(job->directory, &mount) || (unsigned long)mount.f_flags & job->refused ||
-	    !is_waiting(job)) {
-		close(job->directory);
-		return 0;
-	}
+	if (!fstatfs(job->directory, &mount) && !((unsigned long)mount.f_flags & job->refused) &&
+	    (!job->server || (is_plain_type(mount.f_type) && is_usable(job->directory))))
+		return 1;
+	close(job->directory);
+	return 0;
+}
+
+/* There. 0: not ours, and nothing is left. */
+static int act(struct job *job, const char *name, const struct rights *theirs,
+	       const struct rights *ours)
+{
 	do
 		job->value = syscall(job->nr, job->directory, name, job->mode, job->device);
 	while (job->value < 0 && errno == EINTR);
@@ -338,9 +184,31 @@ static int act(struct job *job, int start, const char *directory, const char *na
 	else if ((job->made.stx_mode ^ (job->mode & ~theirs->mask)) & 0777 &&
 		 !is_our_umask(theirs->mask)) {
 		take_back(job, name, ours);
-		close(job->directory);
 		return 0;
 	}
+	return 1;
+}
+
+/* The same for a call that is nobody else's from now on. */
+static int act_and_answer(struct job *job, const char *name, const struct rights *theirs,
+			  const struct rights *ours)
+{
+	struct server *s = job->server;
+
+	if (!claim(s))
+		return 0;
+	if (!is_waiting(job)) {
+		job->outcome = GONE_AWAY;
+		return 1;
+	}
+	/* There may be another way; or not (an immutable directory). */
+	if (!act(job, name, theirs, ours) || job->value == -EPERM) {
+		unclaim(s);
+		return 0;
+	}
+	job->outcome = answer(s, 0, (int32_t)job->value, 0);
+	if (job->outcome == GONE_AWAY && job->made.stx_ino)
+		take_back(job, name, ours);
 	return 1;
 }
 
@@ -349,22 +217,81 @@ static int make(struct job *job)
 	char directory[PAGE];
 	struct rights theirs, ours;
 	const char *name = split(job, directory);
-	int start, done;
+	int start, done = 0;
 
 	if (!name)
 		return 0;
-	if (!read_all(job->theirs, job->status, &job->status_length) ||
+	if (!read_status(job->theirs, job->status, &job->status_length) ||
 	    !rights_of(job->status, &theirs) || job->needed & ~theirs.effective)
 		return 0;
-	if ((our_umask != theirs.mask && !is_our_umask(theirs.mask)) || !get_ours(&ours))
+	if (!may_be_our_umask(theirs.mask) || !get_ours(&ours))
 		return 0;
 	start = start_of(job);
 	if (start < 0)
 		return 0;
-	done = take(&theirs, &ours, job->lent) && act(job, start, directory, name, &theirs, &ours);
+	if (!take(&theirs, &ours, job->lent) || !find(job, start, directory))
+		job->directory = -1;
+	close(start); /* its mount is not to be busy when the target goes on */
+	if (job->directory >= 0) {
+		if (job->server)
+			done = act_and_answer(job, name, &theirs, &ours);
+		else
+			done = is_waiting(job) && act(job, name, &theirs, &ours);
+		if (job->server || !done)
+			close(job->directory);
+	}
 	give_back(&theirs, &ours);
-	close(start);
 	return done;
+}
+
+static int is_listed(const struct server *s, const struct making *what, mode_t mode, dev_t device)
+{
+	if (S_ISCHR(mode) && !device) /* a whiteout: anybody may make these */
+		return 0;
+	for (uint32_t i = 0; i < what->count; i++) {
+		const struct device *each = &s->devices[what->device + i];
+
+		if ((mode & S_IFMT) == each->kind && each->major[0] <= major(device) &&
+		    major(device) <= each->major[1] && each->minor[0] <= minor(device) &&
+		    minor(device) <= each->minor[1])
+			return 1;
+	}
+	return 0;
+}
+
+enum outcome make_node(struct server *s, struct source *from, const struct rule *rule)
+{
+	const __u64 *args = s->notification.data.args;
+	const struct making *what = &s->makings[rule->making];
+	pid_t tid = (pid_t)s->notification.pid;
+	struct kept *who;
+	struct job job;
+
+	if (!from->home || tid <= 0)
+		return ASK;
+	job.mode = (uint16_t)args[what->mode];
+	job.device = (uint32_t)args[what->dev];
+	if (!is_listed(s, what, job.mode, job.device) || !read_path(s, rule))
+		return ASK;
+	who = entry(s, tid);
+	if (!who)
+		return ASK;
+	if (who->status < 0)
+		who->status = openat(who->directory, "status", O_RDONLY | O_CLOEXEC);
+	if (who->status < 0)
+		return ASK;
+	job.listener = s->from;
+	job.id = s->notification.id;
+	job.home = who->directory;
+	job.theirs = who->status;
+	job.path = (struct bytes){ s->path, (Py_ssize_t)strlen(s->path) };
+	job.dirfd = rule->dirfd == NONE ? AT_FDCWD : (int)args[rule->dirfd];
+	job.needed = what->needed;
+	job.lent = what->lent;
+	job.refused = what->refused;
+	job.nr = SYS_mknodat;
+	job.server = s;
+	return make(&job) ? job.outcome : ASK;
 }
 
 PyObject *make_name(PyObject *module, PyObject *args)
@@ -377,6 +304,7 @@ PyObject *make_name(PyObject *module, PyObject *args)
 			      &job.theirs, to_bytes, &job.path, &job.dirfd, &job.needed, &job.lent,
 			      &job.refused, &job.nr, &job.mode, &job.device))
 		return NULL;
+	job.server = NULL;
 	Py_BEGIN_ALLOW_THREADS
 	done = make(&job);
 	Py_END_ALLOW_THREADS

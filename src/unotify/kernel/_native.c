@@ -112,15 +112,15 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct data[2];
-	struct bytes sources, rules, tests, programs, texts;
+	struct bytes sources, rules, tests, makings, devices, programs, texts;
 	int epoll, ring, large, counting;
 	unsigned int audit;
 	struct server *s;
 
 	(void)keywords;
-	if (!PyArg_ParseTuple(args, "iiO&IiO&O&O&O&p", &epoll, &ring, to_bytes, &sources, &audit,
-			      &large, to_bytes, &rules, to_bytes, &tests, to_bytes, &programs,
-			      to_bytes, &texts, &counting))
+	if (!PyArg_ParseTuple(args, "iiO&IiO&O&O&O&O&O&p", &epoll, &ring, to_bytes, &sources, &audit,
+			      &large, to_bytes, &rules, to_bytes, &tests, to_bytes, &makings,
+			      to_bytes, &devices, to_bytes, &programs, to_bytes, &texts, &counting))
 		return NULL;
 	if ((size_t)sources.size > sizeof s->sources) {
 		PyErr_Format(PyExc_ValueError, "a server has %d sources at most", SOURCES);
@@ -141,6 +141,8 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 	s->rules = (const struct rule *)rules.start;
 	s->rule_count = rules.size / sizeof(struct rule);
 	s->tests = (const struct test *)tests.start;
+	s->makings = (const struct making *)makings.start;
+	s->devices = (const struct device *)devices.start;
 	s->programs = (const struct sock_filter *)programs.start;
 	s->texts = texts.start;
 	s->user_length = readlink("/proc/self/ns/user", s->user, sizeof s->user);
@@ -217,6 +219,7 @@ static PyModuleDef_Slot module_slots[] = { { Py_mod_exec, fill }, { 0, NULL } };
 
 static PyMethodDef functions[] = {
 	{ "make_name", make_name, METH_VARARGS, "Make a name as a target; None: the long way." },
+	{ "tell_usable", tell_usable, METH_O, "Devices are of use on the mount of this number." },
 	{ "read_string", read_string, METH_VARARGS, "Read up to a NUL; None: the long way." },
 	{ NULL, NULL, 0, NULL },
 };

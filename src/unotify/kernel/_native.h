@@ -1,4 +1,6 @@
 /* What the other files have for the module that _native.c makes, and what all have. */
+#ifndef UNOTIFY_NATIVE_H
+#define UNOTIFY_NATIVE_H
 #include <Python.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -11,6 +13,7 @@
 enum { PAGE = 4096 };
 
 PyObject *make_name(PyObject *module, PyObject *args);
+PyObject *tell_usable(PyObject *module, PyObject *mount);
 PyObject *read_string(PyObject *module, PyObject *args);
 Py_ssize_t copy_string(pid_t tid, uint64_t address, char *into, size_t limit);
 
@@ -21,9 +24,11 @@ struct bytes {
 	Py_ssize_t size;
 };
 
-static int to_bytes(PyObject *object, void *into)
+static inline int to_bytes(PyObject *object, void *into)
 {
 	struct bytes *bytes = into;
 
 	return !PyBytes_AsStringAndSize(object, &bytes->start, &bytes->size);
 }
+
+#endif

@@ -78,7 +78,7 @@ static int is_memory(const struct statx *found)
 
 /* -- mounts: their ids are never used again, and what is mounted there stays the same */
 
-static int plain_type(long type)
+int is_plain_type(long type)
 {
 	switch (type & 0xffffffffL) {
 	case 0x0000ef53: /* ext2 to ext4 */
@@ -108,7 +108,7 @@ static int is_plain(struct server *s, uint64_t mount, int start, const char *pat
 	if (pin < 0)
 		return 0;
 	if (!look(pin, "", &found) && found.stx_mnt_id == mount && !fstatfs(pin, &kind)) {
-		plain = plain_type(kind.f_type);
+		plain = is_plain_type(kind.f_type);
 		s->mounts[s->next_mount++ % MOUNTS] = (struct mount){ mount, plain };
 	}
 	close(pin);
@@ -122,6 +122,8 @@ void drop(struct kept *kept)
 	if (kept->tid) {
 		close(kept->directory);
 		close(kept->user);
+		if (kept->status >= 0)
+			close(kept->status);
 	}
 	kept->tid = 0;
 }
@@ -137,7 +139,7 @@ static int in_ours(struct server *s, struct kept *kept)
 	return length == s->user_length && !memcmp(link, s->user, length);
 }
 
-static struct kept *entry(struct server *s, pid_t tid)
+struct kept *entry(struct server *s, pid_t tid)
 {
 	struct kept *kept = &s->kept[tid % KEPT];
 	char name[32];
@@ -155,6 +157,7 @@ static struct kept *entry(struct server *s, pid_t tid)
 		close(kept->directory);
 		return NULL;
 	}
+	kept->status = -1;
 	kept->tid = tid;
 	return in_ours(s, kept) == 1 ? kept : NULL;
 }

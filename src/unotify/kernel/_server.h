@@ -1,4 +1,5 @@
-/* What _native.c, _serving.c, _deciding.c, _opening.c and _counting.c share: a server, and what it is told. */
+/* What _native.c, _serving.c, _deciding.c, _opening.c, _making.c and _counting.c share: a server, and
+ * what it is told. */
 #include "_native.h"
 
 #include <linux/capability.h>
@@ -7,7 +8,7 @@
 #include <stdatomic.h>
 
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
-enum { FACE = 5 };
+enum { FACE = 7 };
 
 enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, TALLIES = 1024 };
 
@@ -20,7 +21,7 @@ enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON };
 enum outcome { ASK, ANSWERED, FAILED, CONTINUED, INSTALLED, GONE_AWAY };
 
 /* As unotify.kernel.native packs them. */
-enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1, VERDICT_CONTINUE = 2 }; /* negative: an errno */
+enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1, VERDICT_CONTINUE = 2, VERDICT_MAKE = 3 }; /* negative: an errno */
 enum { TEST_IS, TEST_UNDER };
 enum { NONE = 255 }; /* instead of the number of an argument */
 
@@ -28,6 +29,7 @@ struct rule {
 	int32_t nr, verdict;
 	uint32_t program, instructions; /* its test of registers; none: always */
 	uint32_t test, tests;
+	uint32_t making; /* what VERDICT_MAKE takes */
 	uint8_t dirfd, path, flags, unused; /* which arguments these are */
 };
 
@@ -35,16 +37,28 @@ struct test {
 	uint32_t kind, negated, text, count; /* one of so many texts, each with its NUL */
 };
 
+/* Device nodes that may be made, by whom and where. */
+struct making {
+	uint64_t needed, lent; /* capabilities: what the target has to have; ours */
+	uint32_t refused; /* ST_* of mounts */
+	uint32_t device, count;
+	uint8_t mode, dev, unused[2]; /* which arguments these are */
+};
+
+struct device {
+	uint32_t kind, major[2], minor[2]; /* from and to */
+};
+
 struct source {
 	int32_t fd;
 	uint8_t ours; /* its targets were started by us, and are as we are */
 	uint8_t stays, here; /* none of them can leave where they are; and that is where we are */
-	uint8_t unused;
+	uint8_t home; /* its container began in our user namespace */
 };
 
 struct kept {
 	pid_t tid;
-	int directory, user;
+	int directory, user, status; /* status: perhaps -1 */
 };
 
 struct mount {
@@ -64,6 +78,8 @@ struct server {
 	PyObject *tables;
 	const struct rule *rules;
 	const struct test *tests;
+	const struct making *makings;
+	const struct device *devices;
 	const struct sock_filter *programs;
 	const char *texts;
 	size_t rule_count;
@@ -95,6 +111,9 @@ struct server {
 
 /* _serving.c: the loop, and answers. */
 int loop(struct server *s);
+int claim(struct server *s);
+void unclaim(struct server *s);
+enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t flags);
 enum outcome fail(struct server *s, int number);
 enum outcome give(struct server *s, int flags);
 
@@ -108,5 +127,10 @@ int matches(struct server *s, const struct rule *rule);
 
 /* _opening.c: opens, and who it is. */
 int look(int start, const char *path, struct statx *found);
+int is_plain_type(long type);
+struct kept *entry(struct server *s, pid_t tid);
 void drop(struct kept *kept);
 enum outcome perform(struct server *s, struct source *from, const struct rule *rule);
+
+/* _making.c: device nodes. */
+enum outcome make_node(struct server *s, struct source *from, const struct rule *rule);

@@ -1,9 +1,10 @@
 /* The shortest way from a notification to an answer, without Python.
  *
  * A server waits for listeners and answers what its rules decide: a call fails with an errno, goes
- * on, or is a plain open and performed. Everything else, and whatever is not quite plain, is left
- * as it was received to the caller of serve(), who has the whole supervisor. So each look here may say "not
- * mine", and none has to be complete. Numbers in parentheses are facts of docs/kernel-facts.md.
+ * on, is a plain open and performed, or makes a device node that is listed. Everything else, and
+ * whatever is not quite plain, is left as it was received to the caller of serve(), who has the
+ * whole supervisor. So each look here may say "not mine", and none has to be complete. Numbers in
+ * parentheses are facts of docs/kernel-facts.md.
  *
  * Memory of the target is read once, and may stall us (M4), as may its file systems. So each
  * notification can be taken away by another thread (take) as long as no answer is under way.
@@ -30,11 +31,19 @@ static long long now(void)
 
 /* -- answering */
 
-static int claimed(struct server *s)
+int claim(struct server *s)
 {
 	int expected = UNANSWERED;
 
 	return atomic_compare_exchange_strong(&s->state, &expected, ANSWERING);
+}
+
+/* It is anybody's again; if the lead has gone to another thread meanwhile, it is ours to pass on. */
+void unclaim(struct server *s)
+{
+	int expected = ANSWERING;
+
+	atomic_compare_exchange_strong(&s->state, &expected, UNANSWERED);
 }
 
 static void let_go(struct server *s)
@@ -48,7 +57,7 @@ static void let_go(struct server *s)
 
 /* What is open is closed before the target goes on, which may count on being the only one who
  * has it: for leases and locks, to unmount, to run it. */
-static enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t flags)
+enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t flags)
 {
 	struct seccomp_notif_resp response = { s->notification.id, value, error, flags };
 
@@ -61,7 +70,7 @@ static enum outcome answer(struct server *s, int64_t value, int32_t error, uint3
 
 enum outcome fail(struct server *s, int number)
 {
-	return claimed(s) ? answer(s, 0, -number, 0) : ASK;
+	return claim(s) ? answer(s, 0, -number, 0) : ASK;
 }
 
 /* After the path was read the kernel reads it again (C2); somebody has accepted that. */
@@ -69,7 +78,7 @@ static enum outcome go_on(struct server *s)
 {
 	enum outcome outcome = ASK;
 
-	if (claimed(s))
+	if (claim(s))
 		outcome = answer(s, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
 	if (outcome == CONTINUED && s->read != NONE)
 		s->racy++;
@@ -84,7 +93,7 @@ enum outcome give(struct server *s, int flags)
 					       .newfd_flags = flags & O_CLOEXEC };
 	int number;
 
-	if (!claimed(s))
+	if (!claim(s))
 		return ASK;
 	do
 		number = ioctl(s->from, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
@@ -115,6 +124,8 @@ static enum outcome settle(struct server *s, struct source *from)
 				return fail(s, -rule->verdict);
 			if (rule->verdict == VERDICT_CONTINUE)
 				return go_on(s);
+			if (rule->verdict == VERDICT_MAKE)
+				return make_node(s, from, rule);
 			return rule->verdict == VERDICT_PERFORM ? perform(s, from, rule) : ASK;
 		}
 	}
@@ -170,7 +181,7 @@ int loop(struct server *s)
 		if (state == TAKEN_AWAY)
 			return TAKEN;
 		if (state == HANDED_ON)
-			return LOST;
+			return outcome == ASK ? TAKEN : LOST;
 		if (outcome == ASK)
 			return YOURS;
 	}

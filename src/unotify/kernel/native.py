@@ -28,11 +28,12 @@ __all__ = [
     "backend",
     "installed",
     "module",
+    "tell_usable",
     "unprivileged",
     "usable",
 ]
 
-_FACE: Final = 5
+_FACE: Final = 7
 """The number of all that the C files offer and expect; it changes with that, in both places."""
 
 
@@ -51,8 +52,11 @@ SOURCES: Final = 8
 """Listeners that one server waits for, at most."""
 
 _NO_DIRFD: Final = 255
-_SOURCE: Final = Struct("=iBBxx")
-_RULE: Final = Struct("=iiIIIIBBBx")
+_SOURCE: Final = Struct("=iBBxB")
+_RULE: Final = Struct("=iiIIIIIBBBx")
+_MAKING: Final = Struct("=QQIIIBBxx")
+_DEVICE: Final = Struct("=5I")
+_ORIGINS: Final = (Origin.OURS, Origin.STAYS, Origin.HOME)
 _TEST: Final = Struct("=IIII")
 _TALLY: Final = Struct("=iiiiQQ")
 
@@ -89,6 +93,16 @@ def absence() -> str:
 def installed() -> bool:
     """Whether there is a native part at all."""
     return _module is not None
+
+
+def tell_usable(mount: int) -> None:
+    """Tell the native part, if there is one, that devices are of use on this mount.
+
+    Args:
+        mount: By the number that no other ever has (STATX_MNT_ID_UNIQUE).
+    """
+    if _module is not None:
+        _module.tell_usable(mount)
 
 
 def module() -> Any:
@@ -129,13 +143,15 @@ class NativeServer:
                 epoll,
                 ring,
                 b"".join(
-                    _SOURCE.pack(fd, Origin.OURS in origin, Origin.STAYS in origin)
+                    _SOURCE.pack(fd, *(each in origin for each in _ORIGINS))
                     for fd, origin in sources.items()
                 ),
                 NATIVE.audit,
                 OpenFlags.to_abi(OpenFlags.O_LARGEFILE, NATIVE),
                 tables.rules,
                 tables.tests,
+                tables.makings,
+                tables.devices,
                 tables.programs,
                 tables.texts,
                 counting,
@@ -190,6 +206,8 @@ def usable(sizes: NotifSizes) -> bool:
 class _Tables:
     rules: bytes
     tests: bytes
+    makings: bytes
+    devices: bytes
     programs: bytes
     texts: bytes
 
@@ -197,6 +215,8 @@ class _Tables:
     def of(cls, shortcuts: Sequence[Shortcut]) -> _Tables:
         rules: list[bytes] = []
         tests: list[bytes] = []
+        makings: list[bytes] = []
+        devices: list[bytes] = []
         programs, texts = bytearray(), bytearray()
         for each in shortcuts:
             first = len(tests)
@@ -212,10 +232,23 @@ class _Tables:
                     len(each.program) // 8,
                     first,
                     len(tests) - first,
+                    len(makings),
                     _NO_DIRFD if each.dirfd is None else each.dirfd,
                     each.path,
                     each.flags,
                 )
             )
             programs += each.program
-        return cls(b"".join(rules), b"".join(tests), bytes(programs), bytes(texts) + b"\0")
+            if (what := each.making) is not None:
+                conditions = what.needed, what.lent, what.refused
+                bounds = len(devices), len(what.devices)
+                makings.append(_MAKING.pack(*conditions, *bounds, each.mode, each.dev))
+                devices += [_DEVICE.pack(kind, *of, *to) for kind, of, to in what.devices]
+        return cls(
+            b"".join(rules),
+            b"".join(tests),
+            b"".join(makings),
+            b"".join(devices),
+            bytes(programs),
+            bytes(texts) + b"\0",
+        )

@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Final, NamedTuple, Self
 
 from unotify.errors import KernelError
+from unotify.kernel import native
 from unotify.kernel._libc import check, syscall
 from unotify.kernel.acts import number
 from unotify.kernel.mounting import Mount, clone, open_context
@@ -108,6 +109,7 @@ def is_usable(directory: int, name: bytes, node: Node) -> bool:
         if len(_usable) >= _MOST_MOUNTS:
             _usable.clear()
         _usable[node.mount] = None
+        native.tell_usable(node.mount)
     return fd != -errno.EACCES
 
 

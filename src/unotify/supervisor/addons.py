@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from unotify.calls import Call, Condition, as_where
 from unotify.errors import Conflict
+from unotify.kernel.interface import Making
 
-__all__ = ["Mark", "on", "registrations_of", "verb", "verbs_of"]
+__all__ = ["Mark", "NativeForm", "native_form", "on", "registrations_of", "verb", "verbs_of"]
 
 H = TypeVar("H", bound=Callable[..., Any])
 _MARKS = "__unotify_marks__"
 _VERBS = "__unotify_verbs__"
+_NATIVE = "__unotify_native__"
+
+NativeForm: TypeAlias = Callable[[str, Mapping[str, Any]], Making | None]
+"""What takes the name of a call and a verb's parameters, and tells what that comes to."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,31 @@ def on(
     return decorate
 
 
-def verb(name: str) -> Callable[[H], H]:
+def verb(name: str, *, native: NativeForm | None = None) -> Callable[[H], H]:
     """Mark a function or method as what a policy's verb *name* does, for :meth:`Supervisor.add`.
 
     It takes the call and the verb's parameters; see :meth:`Supervisor.add_verb`.
+
+    Args:
+        name: As it stands after ``do``.
+        native: For a function: tells which device nodes it would make for a call, of mknod(2) or
+            mknodat(2), with such parameters. Those of which that is all there is to do are then
+            made by the native part, without asking the function. ``None`` of it: ask.
     """
 
     def decorate(handler: H) -> H:
+        if native is not None:
+            setattr(handler, _NATIVE, (handler, native))
         setattr(handler, _VERBS, (*getattr(handler, _VERBS, ()), name))
         return handler
 
     return decorate
+
+
+def native_form(function: Callable[..., Any]) -> NativeForm | None:
+    """What *function* was marked with; not what it has been copied from one that it wraps."""
+    of, form = getattr(function, _NATIVE, (None, None))
+    return form if of is function else None
 
 
 def verbs_of(addon: object) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -14,11 +14,13 @@ knows the same listeners as long as it lives.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from threading import Lock, RLock
 from typing import Any, Final, TypeAlias
 
 from unotify.kernel.interface import (
+    MAKE,
     PERFORM,
     Came,
     Kernel,
@@ -70,6 +72,8 @@ class Quick:
         self._stuck: set[Server] = set()
         self._dozing = False
         self._over = Counters()
+        self.reveal: Callable[[Work], None] = lambda work: None
+        """Makes a call known that nobody knows of."""
         self._instruments = instruments
         self._counting: dict[Server, dict[int, Listener]] = {}
         """Whoever keeps tallies, with the listeners that it knows by descriptor."""
@@ -107,6 +111,8 @@ class Quick:
         with self._lock:
             self._stuck.discard(server)
             work = self._taken.pop(server, None)
+            if work is None and came is Came.TAKEN:
+                work = self._given_up(server)
             if server is not self._server:
                 self._close(server)
         self.settle()
@@ -189,6 +195,16 @@ class Quick:
             self._stale = False
         self.settle()
 
+    def _given_up(self, server: Server) -> Work | None:
+        """What it was about to answer when it lost the lead, and could not after all."""
+        fd, notification = server.received()
+        source = self._source(fd)
+        if source is None:
+            return None
+        work = source, Exchange(notification)
+        self.reveal(work)
+        return work
+
     def _renewed(self) -> Server | None:
         with self._lock:
             self._stale = False
@@ -211,7 +227,9 @@ class Quick:
                 rules = self.shortcuts() if sources else ()
                 if rules:
                     acts = any(rule.verdict == PERFORM for rule in rules)
-                    known = {s.listener: self._origin(s, look=acts) for s in sources}
+                    makes = any(rule.verdict == MAKE for rule in rules)
+                    home = self._kernel.user_namespace(os.getpid()) if makes else ""
+                    known = {s.listener: self._origin(s, home, look=acts) for s in sources}
                     self._server = self._made(known, rules)
             except Exception:
                 _log.exception("nothing is answered without Python until something changes")
@@ -220,8 +238,10 @@ class Quick:
             # Who changed something meanwhile has not seen this one.
             return None if self._stale else self._server
 
-    def _origin(self, source: Source, *, look: bool) -> Origin:
+    def _origin(self, source: Source, home: str, *, look: bool) -> Origin:
         origin = Origin.OURS if source.ours else Origin(0)
+        if home and source.container in (None, home):
+            origin |= Origin.HOME
         if look and source.program:
             # Only now: it takes milliseconds to import and to ask, and tells only where to open.
             from unotify.policy.staying import stays

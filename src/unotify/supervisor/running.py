@@ -252,7 +252,7 @@ class Running(Registering):
         from unotify.supervisor.shortcuts import shortcuts
 
         handled = frozenset(registration.call for registration in self._router.registrations)
-        return shortcuts(judge.policies[0], self.kernel.arch, handled)
+        return shortcuts(judge.policies[0], self.kernel.arch, handled, judge.verbs)
 
     # -- the end -------------------------------------------------------------
 

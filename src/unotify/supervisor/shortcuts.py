@@ -2,21 +2,27 @@
 
 A rule becomes a `Shortcut`, or one for each alternative of its condition, if that is a
 conjunction of tests of registers and of paths as given, and if its verdict is an errno, a plain
-``perform`` of an open, or, where that is accepted, that the call goes on. Any other rule becomes
+``perform`` of an open, a device node that is made by a verb that has told which (`verb`), or, where
+that is accepted, that the call goes on. Any other rule becomes
 one that says "not decided here", for all calls that it may be about: so the order of the rules
 stays what it is. The policy's default is the last of them.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import product
+from math import prod
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.model import spec
 from unotify.abi.seccomp import Action
 from unotify.bpf import And, RegisterPredicate, compile_filter
-from unotify.kernel.interface import ASK, CONTINUE, PERFORM, Shortcut
+from unotify.kernel.interface import ASK, CONTINUE, MAKE, PERFORM, Making, Shortcut
 from unotify.policy.conditions import (
     All,
     Any,
@@ -30,19 +36,32 @@ from unotify.policy.conditions import (
 from unotify.policy.deciding import accepted, cases
 from unotify.policy.model import TRUE, Policy, Rule, Verb, Verdict
 from unotify.policy.where.looks import components
+from unotify.supervisor.addons import native_form
 
 __all__ = ["shortcuts"]
 
 _OPENS: Final = ("open", "openat")
+_MAKES: Final = ("mknod", "mknodat")
+_MOST: Final = 16
+"""Conjunctions that one condition may be worth."""
+
+Verbs: TypeAlias = Mapping[str, Callable[..., object]]
+Said: TypeAlias = int | Making
 
 
-def shortcuts(policy: Policy, arch: Arch, handled: frozenset[str]) -> tuple[Shortcut, ...]:
+def shortcuts(
+    policy: Policy,
+    arch: Arch,
+    handled: frozenset[str],
+    verbs: Verbs = MappingProxyType({}),
+) -> tuple[Shortcut, ...]:
     """The shortcuts for the calls of *policy*.
 
     Args:
         policy: The only one.
         arch: The supervisor's own.
         handled: Calls that handlers want to be asked about.
+        verbs: What does the policy's verbs.
     """
     if arch not in policy.architectures:
         return ()
@@ -50,18 +69,20 @@ def shortcuts(policy: Policy, arch: Arch, handled: frozenset[str]) -> tuple[Shor
     for name in sorted({call for rule in policy.rules for call in rule.calls} - handled):
         nr = tables.number(name, arch)
         if nr is not None:
-            found += _of_call(policy, arch, name, nr)
+            found += _of_call(policy, arch, name, nr, verbs)
     return tuple(found)
 
 
-def _of_call(policy: Policy, arch: Arch, name: str, nr: int) -> list[Shortcut]:
+def _of_call(policy: Policy, arch: Arch, name: str, nr: int, verbs: Verbs) -> list[Shortcut]:
     made: list[Shortcut] = []
     passed: list[Rule] = []
     found = cases(policy, arch, name)
     for case in found:
         if case.looks:
             passed.append(case.rule)
-        verdict = _verdict(case.verdict, name, goes_on=_goes_on(passed, case.rule))
+        verdict = _making(case.verdict, name, verbs) or _verdict(
+            case.verdict, name, goes_on=_goes_on(passed, case.rule)
+        )
         made += [_of_case(term, verdict, arch, name, nr) for term in _alternatives(case.condition)]
     last = _verdict(policy.default, name, goes_on=_goes_on(passed))
     if last != ASK and found[-1].condition != TRUE:
@@ -75,12 +96,17 @@ def _goes_on(passed: list[Rule], last: Rule | None = None) -> bool:
 
 
 def _alternatives(condition: Condition) -> list[Condition]:
-    if isinstance(condition, Any):
-        return [alternative for term in condition.terms for alternative in _alternatives(term)]
+    match condition:
+        case Any(terms):
+            return [alternative for term in terms for alternative in _alternatives(term)]
+        case All(terms):
+            each = [_alternatives(term) for term in terms]
+            if prod(map(len, each)) <= _MOST:
+                return [All(chosen) for chosen in product(*each)]
     return [condition]
 
 
-def _of_case(condition: Condition, said: int, arch: Arch, name: str, nr: int) -> Shortcut:
+def _of_case(condition: Condition, said: Said, arch: Arch, name: str, nr: int) -> Shortcut:
     predicates: list[RegisterPredicate] = []
     tests: list[tuple[PathTest, bool]] = []
     plain = _split(condition, arch, predicates, tests)
@@ -92,13 +118,12 @@ def _of_case(condition: Condition, said: int, arch: Arch, name: str, nr: int) ->
         ).encode()
     names = [arg.name for arg in spec(name, arch).args]
     arguments = {test.argument for test, _ in tests}
-    verdict = said if plain and len(arguments) < 2 else ASK
-    if verdict == ASK:
+    if said == ASK or not plain or len(arguments) > 1:
         return Shortcut(nr, ASK, program)
     path = arguments.pop() if arguments else "path"
-    return Shortcut(
+    found = Shortcut(
         nr,
-        verdict,
+        MAKE if isinstance(said, Making) else said,
         program,
         tuple(
             (test.below, negated, tuple(_raw(text, test.below) for text in test.texts))
@@ -108,6 +133,9 @@ def _of_case(condition: Condition, said: int, arch: Arch, name: str, nr: int) ->
         dirfd=names.index("dirfd") if "dirfd" in names else None,
         flags=names.index("flags") if "flags" in names else 0,
     )
+    if not isinstance(said, Making):
+        return found
+    return replace(found, mode=names.index("mode"), dev=names.index("dev"), making=said)
 
 
 def _raw(text: str, below: bool) -> bytes:
@@ -153,6 +181,14 @@ def _is_path(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return b"\0" not in raw and raw.decode("utf-8", "surrogateescape") == text
+
+
+def _making(verdict: Verdict, name: str, verbs: Verbs) -> Making | None:
+    function = verbs.get(verdict.handler or "")
+    if verdict.verb is not Verb.ACT or name not in _MAKES or function is None:
+        return None
+    form = native_form(function)
+    return None if form is None else form(name, verdict.parameters)
 
 
 def _verdict(verdict: Verdict, name: str, *, goes_on: bool) -> int:

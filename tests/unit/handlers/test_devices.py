@@ -11,10 +11,12 @@ import pytest
 from tests.unit.calls.fake_memory import make_call
 from unotify.abi.arch import Arch
 from unotify.errors import InvalidPolicy, PolicyError
-from unotify.handlers import emulate_mknod
-from unotify.handlers.devices import Devices
+from unotify.handlers import devices, emulate_mknod
+from unotify.handlers.devices import COMMON, Devices
+from unotify.kernel.interface import Making
 from unotify.policy.actions import registered
 from unotify.policy.loader import load
+from unotify.supervisor.addons import native_form, verbs_of
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,20 @@ def test_the_policy_checks_its_devices() -> None:
         with pytest.raises(InvalidPolicy) as caught:
             _policy(wrong)
         assert caught.value.line == 5
+
+
+def test_what_it_comes_to_without_python() -> None:
+    """The same devices, capabilities and mounts as when it is asked; nothing if there is more."""
+    form = native_form(dict(verbs_of(devices))["emulate-mknod"])
+    assert form is not None
+    listed = form("mknod", {"devices": ["c:1:3", "b:7:*"]})
+    last = (1 << 32) - 1
+    expected = ((stat.S_IFCHR, (1, 1), (3, 3)), (stat.S_IFBLK, (7, 7), (0, last)))
+    assert listed == Making(expected, needed=1 << 27, lent=1 << 27, refused=4)
+    common = form("mknodat", {})
+    assert common is not None
+    assert len(common.devices) == len(COMMON)
+    assert form("mknod", {"devices": ["c:1:3"], "more": True}) is None
 
 
 def test_there_is_a_handler() -> None:

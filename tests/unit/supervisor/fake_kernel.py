@@ -509,6 +509,9 @@ class FakeKernel:
         self.pollers.append(FakePoller(self))
         return self.pollers[-1]
 
+    def user_namespace(self, pid: int) -> str:
+        return "user:[1]" if pid == os.getpid() else ""
+
     def server(
         self,
         poller: Poller,

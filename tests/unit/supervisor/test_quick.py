@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.supervisor.fake_kernel import FakeKernel
 from unotify import Counted, Instrument
-from unotify.kernel.interface import Came, Listener, Shortcut, Tally
+from unotify.kernel.interface import MAKE, Came, Listener, Making, Origin, Shortcut, Tally
 from unotify.supervisor.instruments import Instruments
 from unotify.supervisor.quick import Quick
 from unotify.supervisor.sources import Source
@@ -24,7 +24,7 @@ class FakeServer:
     """Comes back for the reasons that it was given; see `unotify.kernel.interface.Server`."""
 
     def __init__(
-        self, rig: Bench, sources: Mapping[Listener, bool], rules: object, counting: bool
+        self, rig: Bench, sources: Mapping[Listener, Origin], rules: object, counting: bool
     ) -> None:
         self.rig = rig
         self.counting = counting
@@ -94,7 +94,7 @@ class Bench:
         self.revealed: list[Any] = []
 
     def make(
-        self, sources: Mapping[Listener, bool], rules: Sequence[Shortcut], counting: bool
+        self, sources: Mapping[Listener, Origin], rules: Sequence[Shortcut], counting: bool
     ) -> FakeServer:
         self.servers.append(FakeServer(self, sources, rules, counting))
         return self.servers[-1]
@@ -128,14 +128,14 @@ def test_a_change_makes_another(bench: Bench) -> None:
     """What was told is old at once; the next one learns what is true then."""
     bench.quick.serve()
     (first,) = bench.servers
-    assert (first.sources, first.rules) == ({bench.listener: True}, RULES)
+    assert (first.sources, first.rules) == ({bench.listener: Origin.OURS}, RULES)
     bench.source.ours = False
     bench.quick.retire()
     assert first.retired
     assert not first.closed
     bench.quick.serve()
     assert first.closed
-    assert bench.servers[1].sources == {bench.listener: False}
+    assert bench.servers[1].sources == {bench.listener: Origin(0)}
 
 
 def test_a_change_while_another_is_made(bench: Bench) -> None:
@@ -207,6 +207,48 @@ def test_a_lead_that_is_taken_away(bench: Bench) -> None:
     assert not bench.revealed
     assert bench.quick.since() == 0
     assert (bench.quick.stuck, bench.quick.in_flight) == (1, 1)
+
+
+def test_an_answer_that_came_to_nothing(bench: Bench) -> None:
+    """Who has lost the lead meanwhile makes its call known, and serves it."""
+    bench.quick.reveal = bench.revealed.append
+    bench.quick.serve()
+    (first,) = bench.servers
+    assert bench.take(Came.LOST)
+    first.came = [Came.TAKEN]
+    bench.quick._server, bench.quick._stale = first, False
+    came, work = bench.quick.serve()
+    assert came is Came.TAKEN
+    assert [work] == bench.revealed
+    assert work is not None
+    assert work[0] is bench.source
+    assert bench.quick.stuck == 0
+
+
+def test_an_answer_that_came_to_nothing_at_the_end(bench: Bench) -> None:
+    """Its listener may be gone by then, which has answered it."""
+    bench.quick.serve()
+    (first,) = bench.servers
+    assert bench.take(Came.LOST)
+    first.came = [Came.TAKEN]
+    bench.quick._server, bench.quick._stale = first, False
+    bench.sources.clear()
+    assert bench.quick.serve() == (Came.TAKEN, None)
+
+
+@pytest.mark.parametrize(
+    ("container", "home"), [(None, True), ("user:[1]", True), ("user:[2]", False), ("", False)]
+)
+def test_containers_that_began_at_home(bench: Bench, container: str | None, home: bool) -> None:
+    """What counts is what has been told of their user namespace, where nodes are made."""
+    made = Shortcut(259, MAKE, making=Making((), 0, 0, 0))
+    bench.source.container = container
+    bench.quick.serve()
+    assert Origin.HOME not in bench.servers[0].sources[bench.listener]
+    bench.quick.shortcuts = lambda: (made,)
+    bench.quick.retire()
+    bench.quick.serve()
+    assert (Origin.HOME in bench.servers[1].sources[bench.listener]) is home
 
 
 def test_no_more_than_two_are_stuck(bench: Bench) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.seccomp import Action
 from unotify.bpf import Program, SeccompData, simulate
 from unotify.bpf.instructions import decode
-from unotify.kernel.interface import Shortcut
+from unotify.kernel.interface import Making, Shortcut
 from unotify.policy.loader import load
-from unotify.supervisor.shortcuts import ASK, CONTINUE, PERFORM, shortcuts
+from unotify.supervisor.addons import verb
+from unotify.supervisor.shortcuts import ASK, CONTINUE, MAKE, PERFORM, shortcuts
 
 X86 = Arch.X86_64
 OPENAT = 257
@@ -24,6 +29,25 @@ def rule(calls: str, do: str, where: str = "") -> str:
     """One rule."""
     written = f"where = '{where}'\n" if where else ""
     return f'[[rule]]\ncalls = ["{calls}"]\n{written}do = {do}\n'
+
+
+def _made(call: str, parameters: Mapping[str, Any]) -> Making | None:
+    """What a verb of these tests comes to."""
+    devices = parameters.get("devices", ["c:0:0"])
+    return None if "c:9:9" in devices else Making(((0o020000, (1, 1), (3, 3)),), 1, 2, 4)
+
+
+@verb("emulate-mknod", native=_made)
+def _makes(call: Any, parameters: Mapping[str, Any]) -> None:
+    """Would be asked otherwise."""
+
+
+@functools.wraps(_makes)
+def _wraps(call: Any, parameters: Mapping[str, Any]) -> None:
+    """Has more to say, and all of its attributes."""
+
+
+MAKES: Mapping[str, Callable[..., object]] = {"emulate-mknod": _makes}
 
 
 def matches(shortcut: Shortcut, *args: int) -> bool:
@@ -55,6 +79,61 @@ def test_alternatives_are_shortcuts_of_their_own() -> None:
     ]
     assert matches(found[2], 0, 0, 0)
     assert not matches(found[2], 0, 0, 1)
+
+
+def test_nodes_that_are_made() -> None:
+    """A verb that tells which is a shortcut for mknod and mknodat, with all that it takes."""
+    for call, at in (("mknod", -1), ("mknodat", 0)):
+        policy = load('version = 1\ndefault = "deny"\n' + rule(call, '"emulate-mknod"'))
+        block, char, last = shortcuts(policy, X86, frozenset(), MAKES)
+        assert (block.verdict, char.verdict, last.verdict) == (MAKE, MAKE, -1)
+        assert block.making == char.making == _made(call, {})
+        arguments = (None if at else 0, 1 + at, 2 + at, 3 + at)
+        assert (char.dirfd, char.path, char.mode, char.dev) == arguments
+        before = [0] * (2 + at)
+        assert matches(block, *before, 0o060600, 0)
+        assert matches(char, *before, 0o020600, 259)
+        assert not matches(char, *before, 0o020600, 0)  # a whiteout
+
+
+def test_nodes_in_a_place() -> None:
+    """With a condition of its own, such a rule has alternatives within a conjunction."""
+    where = 'under(path, "/dev") and dev != 5'
+    policy = load('version = 1\ndefault = "deny"\n' + rule("mknod", '"emulate-mknod"', where))
+    *found, last = shortcuts(policy, X86, frozenset(), MAKES)
+    assert [each.verdict for each in found] == [MAKE, MAKE]
+    assert [each.tests for each in found] == [((True, False, (b"/dev",)),)] * 2
+    assert matches(found[1], 0, 0o020600, 259)
+    assert not matches(found[1], 0, 0o020600, 5)
+    assert last.verdict == -1
+
+
+def test_verbs_that_have_to_be_asked() -> None:
+    """One without a native form, one that says so, and one that wraps another."""
+    policy = load('version = 1\ndefault = "allow"\n' + rule("mknod", '"emulate-mknod"'))
+    for verbs in (
+        {},
+        {"emulate-mknod": test_verbs_that_have_to_be_asked},
+        {"emulate-mknod": _wraps},
+    ):
+        found = shortcuts(policy, X86, frozenset(), verbs)
+        assert {each.verdict for each in found} == {ASK, CONTINUE}, verbs
+    policy = load(
+        'version = 1\ndefault = "allow"\n' + rule("mknod", '{ emulate-mknod = ["c:9:9"] }')
+    )
+    found = shortcuts(policy, X86, frozenset(), MAKES)
+    assert {each.verdict for each in found} == {ASK, CONTINUE}
+
+
+def test_too_many_alternatives() -> None:
+    """A conjunction of disjunctions is taken apart only while that is few."""
+    either = "({0} == 1 or {0} == 2)"
+    few = " and ".join(either.format(name) for name in ("flags", "mode"))
+    found = of(rule("openat", '"perform"', few))
+    assert [each.verdict for each in found] == [PERFORM] * 4 + [CONTINUE]
+    many = " and ".join([few, few, either.format("dirfd")])
+    found = of(rule("openat", '"deny"', many + ' and path == "/x"') + rule("openat", '"perform"'))
+    assert [each.verdict for each in found] == [ASK, PERFORM]
 
 
 def test_what_takes_more_keeps_its_place() -> None:

@@ -13,9 +13,11 @@ from unotify.kernel.interface.programs import Enforcement, Process, Spawned
 from unotify.kernel.interface.serving import (
     ASK,
     CONTINUE,
+    MAKE,
     OUTCOMES,
     PERFORM,
     Came,
+    Making,
     Origin,
     Server,
     Shortcut,
@@ -26,6 +28,7 @@ from unotify.kernel.interface.threads import Done, Memory, Pinned, Thread
 __all__ = [
     "ASK",
     "CONTINUE",
+    "MAKE",
     "OUTCOMES",
     "PERFORM",
     "Came",
@@ -39,6 +42,7 @@ __all__ = [
     "Listener",
     "Lookable",
     "Looking",
+    "Making",
     "Memory",
     "Origin",
     "Pinned",

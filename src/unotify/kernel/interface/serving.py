@@ -9,9 +9,11 @@ from typing import Final, NamedTuple, Protocol
 __all__ = [
     "ASK",
     "CONTINUE",
+    "MAKE",
     "OUTCOMES",
     "PERFORM",
     "Came",
+    "Making",
     "Origin",
     "Server",
     "Shortcut",
@@ -24,6 +26,8 @@ PERFORM: Final = 1
 """Perform this open."""
 CONTINUE: Final = 2
 """Let the call go on, which counts as racy if the path was read."""
+MAKE: Final = 3
+"""Make this device node: see `Making`."""
 
 OUTCOMES: Final = ("answered", "failed", "continued", "installed", "gone")
 """What may come of a call: a value, an errno, on it went, a descriptor, nobody waited."""
@@ -37,7 +41,8 @@ class Came(IntEnum):
     YOURS = 1
     """A notification was received that takes more; it is in `Server.received`."""
     TAKEN = 2
-    """A notification was received and taken away by `Server.take`: serve what it was made."""
+    """A notification was received, and somebody else has the lead by now: serve what `Server.take`
+    has made of it, or what is in `Server.received` if that took the lead alone."""
     LOST = 3
     """It was answered; but somebody else waits for the listeners by now."""
     FULL = 4
@@ -52,6 +57,28 @@ class Origin(IntFlag):
     STAYS = 2
     """Their filter lets none of them leave the user namespace and the root directory that it has
     (`unotify.policy.staying`), so where one of them is there are all."""
+    HOME = 4
+    """The user namespace that they began in, which is that of their container, is our own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Which device nodes are made for a target, by whom, and where.
+
+    The node gets the target's ids and umask, and is removed again if nobody takes the answer.
+
+    Attributes:
+        devices: ``S_IFCHR`` or ``S_IFBLK``, the first and the last major number, and the first and
+            the last minor number; what is not among them is not decided here.
+        needed: Capabilities that the target has to have in its container, as a bit set.
+        lent: Those of the supervisor that are lent for this call.
+        refused: ``ST_*`` flags (statvfs(3)) of mounts that this is not for.
+    """
+
+    devices: tuple[tuple[int, tuple[int, int], tuple[int, int]], ...]
+    needed: int
+    lent: int
+    refused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +87,12 @@ class Shortcut:
 
     Attributes:
         nr: The call's number.
-        verdict: `ASK`, `PERFORM`, `CONTINUE`, or a negative errno.
+        verdict: `ASK`, `PERFORM`, `CONTINUE`, `MAKE`, or a negative errno.
         program: A filter that allows if the rule is about these registers; empty for any.
         tests: Of the path: whether it has to lie below one of the texts or be one; whether
             that is to be false; the texts.
-        path: Which argument the path is; likewise *dirfd* and *flags*.
+        path: Which argument the path is; likewise *dirfd*, *flags*, *mode* and *dev*.
+        making: What `MAKE` is about.
     """
 
     nr: int
@@ -74,6 +102,9 @@ class Shortcut:
     path: int = 0
     dirfd: int | None = None
     flags: int = 0
+    mode: int = 0
+    dev: int = 0
+    making: Making | None = None
 
 
 class Tally(NamedTuple):
