@@ -27,6 +27,7 @@ from unotify.handlers import ADDONS, emulate_mknod
 from unotify.kernel import native
 from unotify.kernel.acts import number
 from unotify.kernel.linux import LinuxKernel
+from unotify.kernel.nodes import Node
 from unotify.kernel.rights import mine
 from unotify.kernel.surroundings import user_namespace_of
 from unotify.policy.loader import load
@@ -259,6 +260,35 @@ say(found)
     assert made.quick[:9] == [False, True, True, False, False, False, False, False, True]
     # A directory that nobody has looked up yet is looked up by Python.
     assert made.quick[10]
+
+
+def test_a_mount_that_was_forgotten(place: Path) -> None:
+    """There is room for so many mounts; one that had to go is told again by Python."""
+    directory = os.open(place, os.O_RDONLY)
+    with nodes() as made:
+        made.run(_TWICE, place)
+        known = made.native
+        assert known >= 2
+        mount = Node.found(directory, b".").mount
+        native.tell_usable(mount + 4096)
+        made.run(_TWICE, place)
+        assert made.native == known + 2
+    assert made.quick[-3:] == [False, True, True]
+    os.close(directory)
+
+
+def test_another_root(place: Path) -> None:
+    """A path begins at the root of the target, also one that leads above it."""
+    code = """
+os.chdir(sys.argv[1])
+os.mkdir("below")
+os.chroot(".")
+say([attempt(name) for name in ("/first", "/second", "/../../third", "/below/fourth", "fifth")])
+"""
+    with nodes() as made:
+        assert made.run(code, place) == [0, 0, 0, 0, 0]
+    assert made.quick[1:] == [True, True, True, True]
+    assert sorted(_tree(place)) == ["below", "below/fourth", "fifth", "first", "second", "third"]
 
 
 def test_another_user_namespace(place: Path) -> None:

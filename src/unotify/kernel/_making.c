@@ -55,19 +55,18 @@ struct job {
 
 /* -- mounts where devices are of use: see unotify.kernel.nodes.is_usable */
 
-enum { USABLE = 64 };
+enum { USABLE = 4096 }; /* containers have several each */
 
-static _Atomic uint64_t usable[USABLE];
+static _Atomic uint64_t usable[USABLE]; /* each at its remainder; told again if it had to go */
 
 PyObject *tell_usable(PyObject *module, PyObject *mount)
 {
-	static unsigned next;
 	unsigned long long id = PyLong_AsUnsignedLongLong(mount);
 
 	(void)module;
 	if (PyErr_Occurred())
 		return NULL;
-	atomic_store(&usable[next++ % USABLE], id);
+	atomic_store(&usable[id % USABLE], id);
 	return Py_NewRef(Py_None);
 }
 
@@ -75,12 +74,8 @@ static int is_usable(int directory)
 {
 	struct statx found;
 
-	if (look(directory, "", &found))
-		return 0;
-	for (int i = 0; i < USABLE; i++)
-		if (atomic_load(&usable[i]) == found.stx_mnt_id)
-			return 1;
-	return 0;
+	return !look(directory, "", &found) &&
+	       atomic_load(&usable[found.stx_mnt_id % USABLE]) == found.stx_mnt_id;
 }
 
 /* -- one call */
