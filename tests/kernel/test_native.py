@@ -679,4 +679,3 @@ def test_both_sides_number_alike() -> None:
     assert {came.name: getattr(module, came.name) for came in Came} == {
         came.name: came.value for came in Came
     }
-    assert module.SOURCES == native.SOURCES

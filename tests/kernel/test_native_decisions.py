@@ -77,8 +77,8 @@ class Bench:
         marked = [
             replace(rule, verdict=stand_ins.get(rule.verdict, rule.verdict)) for rule in rules
         ]
-        sources = {self.listener.fileno(): Origin(0)}
-        server = native.NativeServer(self.epoll.fileno(), self.bell, sources, marked)
+        server = native.NativeServer(self.epoll.fileno(), self.bell, marked)
+        assert server.add(self.listener, Origin(0))
         batch = [[self.numbers[name], *words] for name, *words in (*calls, (LAST, "/nowhere"))]
         process = self.spawned.process
         process.stdin.write(json.dumps(batch).encode() + b"\n")
@@ -86,7 +86,7 @@ class Bench:
         last = False
         while not last:
             assert server.serve() == Came.YOURS
-            _, notification = server.received()
+            _, notification = server.received()  # type: ignore[misc]
             last = int.from_bytes(notification[16:20], "little") == self.numbers[LAST]
             assert self.listener.send(
                 notification[:8] + bytes(8) + (-ASKED).to_bytes(4, "little", signed=True) + bytes(4)

@@ -16,13 +16,13 @@ struct told {
 
 static struct tally *place(struct server *s, int nr, enum outcome outcome, int bits)
 {
-	uint32_t mixed = ((uint32_t)s->from * 512 + (uint32_t)nr) * 512 + (uint32_t)outcome * 64 + bits;
+	uint32_t mixed = ((uint32_t)s->from.fd * 512 + (uint32_t)nr) * 512 + (uint32_t)outcome * 64 + bits;
 
 	for (uint32_t at = mixed * 0x9E3779B1U >> 16;; at++) {
 		struct tally *tally = &s->tallies[at % TALLIES];
 
 		if (!tally->known) {
-			tally->fd = s->from;
+			tally->fd = s->from.fd;
 			tally->nr = nr;
 			tally->outcome = outcome;
 			tally->bits = bits;
@@ -30,7 +30,7 @@ static struct tally *place(struct server *s, int nr, enum outcome outcome, int b
 			s->tallied++;
 			return tally;
 		}
-		if (tally->fd == s->from && tally->nr == nr && tally->outcome == (int)outcome &&
+		if (tally->fd == s->from.fd && tally->nr == nr && tally->outcome == (int)outcome &&
 		    tally->bits == bits)
 			return tally;
 	}

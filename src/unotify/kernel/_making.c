@@ -254,7 +254,7 @@ static int is_listed(const struct server *s, const struct making *what, mode_t m
 	return 0;
 }
 
-enum outcome make_node(struct server *s, struct source *from, const struct rule *rule)
+enum outcome make_node(struct server *s, const struct rule *rule)
 {
 	const __u64 *args = s->notification.data.args;
 	const struct making *what = &s->makings[rule->making];
@@ -262,7 +262,7 @@ enum outcome make_node(struct server *s, struct source *from, const struct rule 
 	struct kept *who;
 	struct job job;
 
-	if (!from->home || tid <= 0)
+	if (!s->from.home || tid <= 0)
 		return ASK;
 	job.mode = (uint16_t)args[what->mode];
 	job.device = (uint32_t)args[what->dev];
@@ -275,7 +275,7 @@ enum outcome make_node(struct server *s, struct source *from, const struct rule 
 		who->status = openat(who->directory, "status", O_RDONLY | O_CLOEXEC);
 	if (who->status < 0)
 		return ASK;
-	job.listener = s->from;
+	job.listener = s->from.fd;
 	job.id = s->notification.id;
 	job.home = who->directory;
 	job.theirs = who->status;

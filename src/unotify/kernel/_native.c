@@ -4,6 +4,7 @@
 #include "_server.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,9 +45,110 @@ static PyObject *server_received(PyObject *self, PyObject *unused)
 	struct server *s = (struct server *)self;
 
 	(void)unused;
-	return Py_BuildValue("iN", s->from,
+	return Py_BuildValue("iN", s->from.fd,
 			     PyBytes_FromStringAndSize((char *)&s->notification,
 						       sizeof s->notification));
+}
+
+/* -- its sources, while it serves or not */
+
+/* The one with that descriptor, or NULL; under the lock. */
+static struct source *known(struct server *s, int fd)
+{
+	return fd >= 0 && fd < s->source_count && s->sources[fd].fd == fd ? &s->sources[fd] : NULL;
+}
+
+static int has_room(struct server *s, int fd)
+{
+	int count = s->source_count ? s->source_count : 16;
+	struct source *sources;
+
+	while (count <= fd)
+		count *= 2;
+	if (count == s->source_count)
+		return 1;
+	sources = realloc(s->sources, count * sizeof *sources);
+	if (!sources)
+		return 0;
+	for (int i = s->source_count; i < count; i++)
+		sources[i].fd = -1;
+	s->sources = sources;
+	s->source_count = count;
+	return 1;
+}
+
+static PyObject *server_add(PyObject *self, PyObject *args)
+{
+	struct server *s = (struct server *)self;
+	unsigned long long slot;
+	int fd, ours, stays, home, added;
+
+	if (!PyArg_ParseTuple(args, "ipppK", &fd, &ours, &stays, &home, &slot))
+		return NULL;
+	if (fd < 0 || fd > MOST_FD) {
+		PyErr_Format(PyExc_ValueError, "%d is no descriptor of a listener", fd);
+		return NULL;
+	}
+	pthread_mutex_lock(&s->lock);
+	added = has_room(s, fd);
+	if (added)
+		s->sources[fd] = (struct source){ .fd = fd,
+						  .ours = ours,
+						  .stays = stays,
+						  .home = home,
+						  .number = ++s->last,
+						  .slot = (void *)(uintptr_t)slot };
+	pthread_mutex_unlock(&s->lock);
+	return added ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
+
+static PyObject *server_drop(PyObject *self, PyObject *args)
+{
+	struct server *s = (struct server *)self;
+	struct source *source;
+	int fd;
+
+	if (!PyArg_ParseTuple(args, "i", &fd))
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	source = known(s, fd);
+	if (source)
+		*source = (struct source){ .fd = -1 };
+	pthread_mutex_unlock(&s->lock);
+	return Py_NewRef(Py_None);
+}
+
+static PyObject *server_hold(PyObject *self, PyObject *args)
+{
+	struct server *s = (struct server *)self;
+	struct source *source;
+	int fd, held;
+
+	if (!PyArg_ParseTuple(args, "ip", &fd, &held))
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	source = known(s, fd);
+	if (source)
+		source->held = held;
+	pthread_mutex_unlock(&s->lock);
+	return Py_NewRef(Py_None);
+}
+
+static PyObject *server_receive_at(PyObject *self, PyObject *args)
+{
+	struct server *s = (struct server *)self;
+	struct source *source;
+	unsigned long long slot;
+	int fd;
+
+	if (!PyArg_ParseTuple(args, "iK", &fd, &slot))
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	source = known(s, fd);
+	if (source)
+		source->slot = (void *)(uintptr_t)slot;
+	pthread_mutex_unlock(&s->lock);
+	return Py_NewRef(Py_None);
 }
 
 static PyObject *server_since(PyObject *self, PyObject *unused)
@@ -112,20 +214,16 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct data[2];
-	struct bytes sources, rules, tests, makings, devices, programs, texts;
+	struct bytes rules, tests, makings, devices, programs, texts;
 	int epoll, ring, large, counting;
 	unsigned int audit;
 	struct server *s;
 
 	(void)keywords;
-	if (!PyArg_ParseTuple(args, "iiO&IiO&O&O&O&O&O&p", &epoll, &ring, to_bytes, &sources, &audit,
-			      &large, to_bytes, &rules, to_bytes, &tests, to_bytes, &makings,
-			      to_bytes, &devices, to_bytes, &programs, to_bytes, &texts, &counting))
+	if (!PyArg_ParseTuple(args, "iiIiO&O&O&O&O&O&p", &epoll, &ring, &audit, &large, to_bytes,
+			      &rules, to_bytes, &tests, to_bytes, &makings, to_bytes, &devices,
+			      to_bytes, &programs, to_bytes, &texts, &counting))
 		return NULL;
-	if ((size_t)sources.size > sizeof s->sources) {
-		PyErr_Format(PyExc_ValueError, "a server has %d sources at most", SOURCES);
-		return NULL;
-	}
 	s = (struct server *)PyType_GenericNew(type, NULL, NULL);
 	if (!s)
 		return NULL;
@@ -134,8 +232,7 @@ static PyObject *server_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 	s->epoll = epoll;
 	s->start = s->fd = -1;
 	s->ring = ring;
-	memcpy(s->sources, sources.start, sources.size);
-	s->source_count = (int)(sources.size / sizeof(struct source));
+	pthread_mutex_init(&s->lock, NULL);
 	s->audit = audit;
 	s->large = large;
 	s->rules = (const struct rule *)rules.start;
@@ -169,6 +266,8 @@ static void server_free(PyObject *self)
 	for (int i = 0; i < KEPT; i++)
 		drop(&s->kept[i]);
 	PyMem_Free(s->tallies);
+	free(s->sources);
+	pthread_mutex_destroy(&s->lock);
 	Py_XDECREF(s->tables);
 	release(self);
 	Py_DECREF(type);
@@ -178,6 +277,10 @@ static PyMethodDef methods[] = {
 	{ "serve", server_serve, METH_NOARGS, "Answer until LOOK, YOURS, TAKEN, LOST or FULL." },
 	{ "take", server_take, METH_NOARGS, "Take what serve() is busy with: TAKEN, LOST or LOOK." },
 	{ "received", server_received, METH_NOARGS, "The listener and the notification." },
+	{ "add", server_add, METH_VARARGS, "Receive from this one too, there or into its journal." },
+	{ "drop", server_drop, METH_VARARGS, "Receive from it no more." },
+	{ "hold", server_hold, METH_VARARGS, "Whether it is received from for now." },
+	{ "receive_at", server_receive_at, METH_VARARGS, "Where its journal wants what is next." },
 	{ "since", server_since, METH_NOARGS, "Since when it is busy, in nanoseconds, or 0." },
 	{ "doze", server_doze, METH_O, "Whether the next notification is to ring." },
 	{ "retire", server_retire, METH_NOARGS, "Answer nothing more." },
@@ -209,7 +312,6 @@ static int fill(PyObject *module)
 			       PyModule_AddIntMacro(module, TAKEN) ||
 			       PyModule_AddIntMacro(module, LOST) ||
 			       PyModule_AddIntMacro(module, FULL) ||
-			       PyModule_AddIntMacro(module, SOURCES) ||
 			       PyModule_AddIntMacro(module, FACE)
 		       ? -1
 		       : 0;

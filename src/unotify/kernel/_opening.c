@@ -162,7 +162,7 @@ struct kept *entry(struct server *s, pid_t tid)
 	return in_ours(s, kept) == 1 ? kept : NULL;
 }
 
-static int as_we_are(struct server *s, struct source *from, pid_t tid)
+static int as_we_are(struct server *s, pid_t tid)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, tid };
 	struct __user_cap_data_struct data[2];
@@ -172,15 +172,16 @@ static int as_we_are(struct server *s, struct source *from, pid_t tid)
 	if (s->privileged &&
 	    (syscall(SYS_capget, &header, data) || (data[0].effective & FILES) != FILES))
 		return 0;
-	if (from->here)
+	if (s->from.here)
 		return 1;
 	who = entry(s, tid);
 	if (!who)
 		return 0;
 	if (s->privileged ? look(who->directory, "root", &root) || !same(&root, &s->root) :
-			    !from->ours)
+			    !s->from.ours)
 		return 0;
-	from->here = from->stays;
+	if (s->from.stays)
+		is_here(s);
 	return 1;
 }
 
@@ -227,7 +228,7 @@ static enum outcome open_at(struct server *s, int start, int flags)
 	return give(s, flags);
 }
 
-enum outcome perform(struct server *s, struct source *from, const struct rule *rule)
+enum outcome perform(struct server *s, const struct rule *rule)
 {
 	const __u64 *args = s->notification.data.args;
 	pid_t tid = (pid_t)s->notification.pid;
@@ -239,7 +240,7 @@ enum outcome perform(struct server *s, struct source *from, const struct rule *r
 		return ASK;
 	if (!read_path(s, rule) || !s->path[0])
 		return ASK;
-	if (!as_we_are(s, from, tid))
+	if (!as_we_are(s, tid))
 		return ASK;
 	if (s->path[0] != '/') {
 		who = entry(s, tid);

@@ -5,12 +5,13 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
-enum { FACE = 7 };
+enum { FACE = 8 };
 
-enum { SOURCES = 8, KEPT = 64, MOUNTS = 16, TALLIES = 1024 };
+enum { KEPT = 64, MOUNTS = 16, MOST_FD = 1 << 20, TALLIES = 1024 };
 
 /* What serve() returns. */
 enum { LOOK, YOURS, TAKEN, LOST, FULL };
@@ -50,10 +51,13 @@ struct device {
 };
 
 struct source {
-	int32_t fd;
+	int fd; /* -1: there is none */
 	uint8_t ours; /* its targets were started by us, and are as we are */
 	uint8_t stays, here; /* none of them can leave where they are; and that is where we are */
 	uint8_t home; /* its container began in our user namespace */
+	uint8_t held; /* it is not received from here for now */
+	uint64_t number; /* no other has it, whatever descriptor that has */
+	struct seccomp_notif *slot; /* where its journal wants what is received; or NULL */
 };
 
 struct kept {
@@ -83,8 +87,11 @@ struct server {
 	const struct sock_filter *programs;
 	const char *texts;
 	size_t rule_count;
-	struct source sources[SOURCES];
-	int source_count, epoll, ring, privileged, large, running;
+	pthread_mutex_t lock; /* of the sources, by their descriptors */
+	struct source *sources;
+	int source_count;
+	uint64_t last;
+	int epoll, ring, privileged, large, running;
 	uint32_t audit;
 	char user[64];
 	ssize_t user_length;
@@ -95,7 +102,7 @@ struct server {
 	uint64_t gone, racy, buckets[64];
 	struct tally *tallies; /* or NULL: nobody wants them */
 	int tallied; /* how many are known */
-	int from; /* the listener that the notification came from */
+	struct source from; /* where the notification came from, as it was then */
 	int start, fd; /* what is open for it: where its path begins, what it named; or -1 */
 	struct seccomp_notif notification;
 
@@ -113,6 +120,7 @@ struct server {
 int loop(struct server *s);
 int claim(struct server *s);
 void unclaim(struct server *s);
+void is_here(struct server *s);
 enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t flags);
 enum outcome fail(struct server *s, int number);
 enum outcome give(struct server *s, int flags);
@@ -130,7 +138,7 @@ int look(int start, const char *path, struct statx *found);
 int is_plain_type(long type);
 struct kept *entry(struct server *s, pid_t tid);
 void drop(struct kept *kept);
-enum outcome perform(struct server *s, struct source *from, const struct rule *rule);
+enum outcome perform(struct server *s, const struct rule *rule);
 
 /* _making.c: device nodes. */
-enum outcome make_node(struct server *s, struct source *from, const struct rule *rule);
+enum outcome make_node(struct server *s, const struct rule *rule);

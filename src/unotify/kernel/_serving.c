@@ -62,7 +62,7 @@ enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t fla
 	struct seccomp_notif_resp response = { s->notification.id, value, error, flags };
 
 	let_go(s);
-	while (ioctl(s->from, SECCOMP_IOCTL_NOTIF_SEND, &response))
+	while (ioctl(s->from.fd, SECCOMP_IOCTL_NOTIF_SEND, &response))
 		if (errno != EINTR)
 			return GONE_AWAY;
 	return flags ? CONTINUED : error ? FAILED : ANSWERED;
@@ -96,7 +96,7 @@ enum outcome give(struct server *s, int flags)
 	if (!claim(s))
 		return ASK;
 	do
-		number = ioctl(s->from, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+		number = ioctl(s->from.fd, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
 	while (number < 0 && errno == EINTR);
 	if (number < 0 && (errno == ENOENT || errno == ESRCH || errno == EINPROGRESS))
 		return GONE_AWAY;
@@ -106,7 +106,7 @@ enum outcome give(struct server *s, int flags)
 	return INSTALLED;
 }
 
-static enum outcome settle(struct server *s, struct source *from)
+static enum outcome settle(struct server *s)
 {
 	const struct seccomp_data *data = &s->notification.data;
 
@@ -125,8 +125,8 @@ static enum outcome settle(struct server *s, struct source *from)
 			if (rule->verdict == VERDICT_CONTINUE)
 				return go_on(s);
 			if (rule->verdict == VERDICT_MAKE)
-				return make_node(s, from, rule);
-			return rule->verdict == VERDICT_PERFORM ? perform(s, from, rule) : ASK;
+				return make_node(s, rule);
+			return rule->verdict == VERDICT_PERFORM ? perform(s, rule) : ASK;
 		}
 	}
 	return ASK;
@@ -134,19 +134,48 @@ static enum outcome settle(struct server *s, struct source *from)
 
 /* -- the loop */
 
-static struct source *source_of(struct server *s, int fd)
+/* Whether what comes at that descriptor is received here. */
+static int is_ours(struct server *s, int fd)
 {
-	for (int i = 0; i < s->source_count; i++)
-		if (s->sources[i].fd == fd)
-			return &s->sources[i];
-	return NULL;
+	int found;
+
+	pthread_mutex_lock(&s->lock);
+	found = fd >= 0 && fd < s->source_count && s->sources[fd].fd == fd && !s->sources[fd].held;
+	if (found)
+		s->from = s->sources[fd];
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
+/* One target of this source is where we are, so all are. */
+void is_here(struct server *s)
+{
+	struct source *from;
+
+	pthread_mutex_lock(&s->lock);
+	from = &s->sources[s->from.fd];
+	if (from->number == s->from.number)
+		from->here = 1;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Into the journal, if there is one: what was received is there until it was answered
+ * (unotify.protocol.journaling). */
+static int receive(struct server *s)
+{
+	struct seccomp_notif *into = s->from.slot ? s->from.slot : &s->notification;
+
+	memset(into, 0, sizeof *into); /* N5 */
+	if (ioctl(s->from.fd, SECCOMP_IOCTL_NOTIF_RECV, into))
+		return -1;
+	s->notification = *into;
+	return 0;
 }
 
 int loop(struct server *s)
 {
 	for (;;) {
 		struct epoll_event event;
-		struct source *from;
 		enum outcome outcome;
 		uint64_t one = 1;
 		ssize_t rung = 0;
@@ -157,25 +186,26 @@ int loop(struct server *s)
 		if (epoll_wait(s->epoll, &event, 1, -1) != 1 || event.events != EPOLLIN)
 			return LOOK;
 		/* What we know of listeners and rules is old. */
-		if (atomic_load(&s->retired) || !(from = source_of(s, event.data.fd)))
+		if (atomic_load(&s->retired) || !is_ours(s, event.data.fd))
 			return LOOK;
-		memset(&s->notification, 0, sizeof s->notification); /* N5 */
-		if (ioctl(from->fd, SECCOMP_IOCTL_NOTIF_RECV, &s->notification)) {
+		if (receive(s)) {
 			if (errno == ENOENT || errno == EINTR) /* N8 */
 				continue;
 			return LOOK;
 		}
-		s->from = from->fd;
 		atomic_store(&s->since, now());
 		atomic_store(&s->state, UNANSWERED);
 		if (atomic_exchange(&s->dozing, 0))
 			rung = write(s->ring, &one, sizeof one);
 		(void)rung; /* if its counter is full it rings already */
 		/* What was asked after retire() is decided by new rules only. */
-		outcome = atomic_load(&s->retired) ? ASK : settle(s, from);
+		outcome = atomic_load(&s->retired) ? ASK : settle(s);
 		let_go(s);
-		if (outcome != ASK)
+		if (outcome != ASK) {
+			if (s->from.slot)
+				memset(s->from.slot, 0, sizeof *s->from.slot);
 			count(s, outcome, now() - atomic_load(&s->since));
+		}
 		atomic_store(&s->since, 0);
 		state = atomic_exchange(&s->state, IDLE);
 		if (state == TAKEN_AWAY)

@@ -52,7 +52,7 @@ _MOST_SLOTS: Final = 1 << 16
 
 
 class Journal:
-    """One listener's journal; owns its descriptor. Thread-safe, but for `take` and `close`.
+    """One listener's journal; owns its descriptor. Thread-safe, but for `grow` and `close`.
 
     Made by `create`, or by `adopt` from what somebody left.
 
@@ -164,7 +164,10 @@ class Journal:
 
     def take(self) -> int | None:
         """A free slot, all zero; ``None`` if there is none: `grow`."""
-        return self._free.pop() if self._free else None
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
 
     def put_back(self, slot: int) -> None:
         """Clear *slot*: it is free again. Nothing happens once closed."""

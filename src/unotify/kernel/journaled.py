@@ -24,7 +24,7 @@ from unotify.kernel.journal import Journal
 from unotify.kernel.listener import LISTENER_LINK, LinuxListener, notif_sizes
 from unotify.protocol.journaling import MOST_TRIES, Journaling
 
-__all__ = ["MOST_TRIES", "JournaledListener"]
+__all__ = ["MOST_TRIES", "JournaledListener", "Reserved"]
 
 _RECV: Final = NATIVE.ioctls.recv
 
@@ -99,6 +99,11 @@ class JournaledListener(Journaling, LinuxListener):
                 raise KernelError(number, "ioctl(SECCOMP_IOCTL_NOTIF_RECV)")
         return journal.notification(slot)
 
+    def reserve(self) -> Reserved | None:
+        """A slot of the journal for somebody else to receive into; ``None``: none is free."""
+        slot = self.journal.take()
+        return None if slot is None else Reserved(self, slot)
+
     def close(self) -> None:
         """Close both; see `LinuxListener.close`. Other copies keep them alive (R3)."""
         super().close()
@@ -109,6 +114,31 @@ class JournaledListener(Journaling, LinuxListener):
         fd = super().detach()
         self.journal.close()
         return fd
+
+
+class Reserved:
+    """A slot of a journal that is received into without Python, and emptied after the answer.
+
+    Attributes:
+        listener: Whose it is.
+        address: Where in memory; valid as long as this is there, even if the journal is closed.
+    """
+
+    __slots__ = ("_memory", "_slot", "address", "listener")
+
+    def __init__(self, listener: JournaledListener, slot: int) -> None:
+        self.listener = listener
+        self._slot = slot
+        self._memory = listener.journal.notification(slot)
+        self.address = listener.journal.address(slot)
+
+    def used(self, notification: bytes) -> None:
+        """*notification* is in it, and is to be answered by the listener."""
+        self.listener.adopt(self._slot, notification)
+
+    def give_back(self) -> None:
+        """It is not used any more."""
+        self.listener.journal.put_back(self._slot)
 
 
 def _link(fd: int) -> str:

@@ -18,7 +18,7 @@ from unotify.kernel import native
 from unotify.kernel._libc import NATIVE
 from unotify.kernel.entries import numbers_alike
 from unotify.kernel.home import Homes
-from unotify.kernel.interface import Listener, Origin, Poller, Server, Shortcut, Spawned
+from unotify.kernel.interface import Listener, Poller, Server, Shortcut, Spawned
 from unotify.kernel.listener import LinuxListener
 from unotify.kernel.poller import LinuxPoller
 from unotify.kernel.probe import Probed, probe
@@ -136,26 +136,16 @@ class LinuxKernel:
         self,
         poller: Poller,
         bell: Poller,
-        sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
         *,
         counting: bool = False,
     ) -> Server | None:
         """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can."""
         assert isinstance(bell, LinuxPoller)
-        doubtful = Origin(0) if native.unprivileged() else Origin.OURS
-        # What only looks like a listener wants to be asked.
-        own = {
-            listener.fileno(): origin & ~doubtful
-            for listener, origin in sources.items()
-            if type(listener) is LinuxListener and native.usable(listener.sizes)
-        }
-        if self._is_lost or not 0 < len(own) <= native.SOURCES:
+        if self._is_lost or native.backend() != "native":
             return None
         try:
-            return native.NativeServer(
-                poller.fileno(), bell.bell, own, shortcuts, counting=counting
-            )
+            return native.NativeServer(poller.fileno(), bell.bell, shortcuts, counting=counting)
         except KernelError:
             return None  # no /proc, or nothing that tells one mount from another
 

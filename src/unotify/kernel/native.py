@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from struct import Struct
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from unotify.abi.structs import NOTIF_SIZES, NotifSizes
 from unotify.errors import KernelError, Unsupported
 from unotify.kernel._libc import NATIVE
-from unotify.kernel.interface import OUTCOMES, Origin, Shortcut, Tally
+from unotify.kernel.interface import OUTCOMES, Listener, Origin, Shortcut, Tally
+from unotify.kernel.listener import LinuxListener
+
+if TYPE_CHECKING:
+    from unotify.kernel.journaled import Reserved
 
 __all__ = [
-    "SOURCES",
     "NativeServer",
     "absence",
     "backend",
@@ -33,7 +36,7 @@ __all__ = [
     "usable",
 ]
 
-_FACE: Final = 7
+_FACE: Final = 8
 """The number of all that the C files offer and expect; it changes with that, in both places."""
 
 
@@ -48,15 +51,10 @@ _built: Final = _imported()
 # What an older or newer tree was built with is not asked: it may mean something else.
 _module: ModuleType | None = _built if getattr(_built, "FACE", 0) == _FACE else None
 
-SOURCES: Final = 8
-"""Listeners that one server waits for, at most."""
-
 _NO_DIRFD: Final = 255
-_SOURCE: Final = Struct("=iBBxB")
 _RULE: Final = Struct("=iiIIIIIBBBx")
 _MAKING: Final = Struct("=QQIIIBBxx")
 _DEVICE: Final = Struct("=5I")
-_ORIGINS: Final = (Origin.OURS, Origin.STAYS, Origin.HOME)
 _TEST: Final = Struct("=IIII")
 _TALLY: Final = Struct("=iiiiQQ")
 
@@ -117,7 +115,6 @@ class NativeServer:
     Args:
         epoll: What the listeners are in, and more that is to end `serve`.
         ring: An eventfd that rings when a notification comes after `doze`.
-        sources: Listeners, and what is known of their targets.
         shortcuts: In the order in which they are tried.
         counting: Whether somebody is going to ask for `tallies`.
 
@@ -126,13 +123,7 @@ class NativeServer:
     """
 
     def __init__(
-        self,
-        epoll: int,
-        ring: int,
-        sources: Mapping[int, Origin],
-        shortcuts: Sequence[Shortcut],
-        *,
-        counting: bool = False,
+        self, epoll: int, ring: int, shortcuts: Sequence[Shortcut], *, counting: bool = False
     ) -> None:
         # Only now: most who start programs have no use for it.
         from unotify.abi.constants import OpenFlags
@@ -142,10 +133,6 @@ class NativeServer:
             self._server: Any = module().Server(
                 epoll,
                 ring,
-                b"".join(
-                    _SOURCE.pack(fd, *(each in origin for each in _ORIGINS))
-                    for fd, origin in sources.items()
-                ),
                 NATIVE.audit,
                 OpenFlags.to_abi(OpenFlags.O_LARGEFILE, NATIVE),
                 tables.rules,
@@ -158,17 +145,65 @@ class NativeServer:
             )
         except OSError as error:
             raise KernelError(error.errno or errno.ENOSYS, "statx(2)") from error
+        self._listeners: dict[int, LinuxListener] = {}
+        self._slots: dict[int, Reserved] = {}
         self.serve: Any = self._server.serve
         self.since: Any = self._server.since
         self.take: Any = self._server.take
         self.doze: Any = self._server.doze
         self.retire: Any = self._server.retire
-        self.close: Any = self._server.close
 
-    def received(self) -> tuple[int, bytearray]:
-        """The listener, and what came from it last."""
+    def add(self, listener: Listener, origin: Origin) -> bool:
+        """Receive from *listener* too; False: it is of a kind that wants to be asked."""
+        # What only looks like a listener is one.
+        if not isinstance(listener, LinuxListener) or not usable(listener.sizes):
+            return False
+        fd, address = listener.fileno(), 0
+        if type(listener) is not LinuxListener:
+            from unotify.kernel.journaled import JournaledListener
+
+            if type(listener) is not JournaledListener:
+                return False
+            slot = listener.reserve()
+            if slot is None:
+                return False
+            self._slots[fd] = slot
+            address = slot.address
+        self._listeners[fd] = listener
+        ours = Origin.OURS in origin and unprivileged()
+        stays, home = Origin.STAYS in origin, Origin.HOME in origin
+        self._server.add(fd, ours, stays, home, address)
+        return True
+
+    def drop(self, listener: Listener) -> None:
+        """Receive from *listener* no more; by who serves, or when nobody does."""
+        fd = listener.fileno()
+        if self._listeners.get(fd) is listener:
+            self._server.drop(fd)
+            del self._listeners[fd]
+            self._give_back(fd)
+
+    def hold(self, listener: Listener, held: bool) -> None:
+        """Whether *listener* is received from here for now: `serve` comes back for it."""
+        if self._listeners.get(listener.fileno()) is listener:
+            self._server.hold(listener.fileno(), held)
+
+    def received(self) -> tuple[Listener, bytearray] | None:
+        """The listener, and what came from it last; ``None`` if that is not served any more."""
         fd, notification = self._server.received()
-        return fd, bytearray(notification)
+        listener = self._listeners.get(fd)
+        if listener is None:
+            return None
+        slot = self._slots.pop(fd, None)
+        if slot is not None:
+            slot.used(notification)
+            follower = slot.listener.reserve()
+            if follower is None:
+                self._server.drop(fd)
+            else:
+                self._slots[fd] = follower
+                self._server.receive_at(fd, follower.address)
+        return listener, bytearray(notification)
 
     def counts(self) -> tuple[int, int, list[int]]:
         """Targets that were gone; racy continues; answers by bit length of their microseconds."""
@@ -178,9 +213,21 @@ class NativeServer:
     def tallies(self) -> list[Tally]:
         """What was answered since this was asked last; nobody else asks meanwhile."""
         return [
-            Tally(fd, nr, OUTCOMES[outcome - 1], *rest)
+            Tally(self._listeners[fd], nr, OUTCOMES[outcome - 1], *rest)
             for fd, nr, outcome, *rest in _TALLY.iter_unpack(self._server.tallies())
         ]
+
+    def close(self) -> None:
+        """Free what it keeps; it serves no more."""
+        self._server.close()
+        self._listeners.clear()
+        for fd in list(self._slots):
+            self._give_back(fd)
+
+    def _give_back(self, fd: int) -> None:
+        slot = self._slots.pop(fd, None)
+        if slot is not None:
+            slot.give_back()
 
 
 def unprivileged() -> bool:

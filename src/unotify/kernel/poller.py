@@ -15,6 +15,7 @@ listener (E10): waiting again is right.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import threading
@@ -95,10 +96,10 @@ class LinuxPoller:
             return alone
         return self._sort(events)
 
-    def peek(self, bell: Poller) -> bool:
+    def peek(self, bell: Poller, timeout: float | None = None) -> bool:
         """Block until `wait` would return at once, here or at *bell*; takes nothing away.
 
-        Nobody may close either meanwhile.
+        Nobody may close either meanwhile. After *timeout* seconds it returns False.
 
         Returns:
             Whether it would here.
@@ -112,7 +113,8 @@ class LinuxPoller:
         here = self._epoll.fileno()
         poll.register(here, select.POLLIN)
         poll.register(bell.fileno(), select.POLLIN)
-        return any(fd == here for fd, _ in poll.poll())
+        left = None if timeout is None else math.ceil(timeout * 1000)
+        return any(fd == here for fd, _ in poll.poll(left))
 
     def fileno(self) -> int:
         """Return a descriptor that is readable whenever `wait` would return at once.

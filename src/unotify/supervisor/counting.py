@@ -37,11 +37,11 @@ class Counted:
         return sum(self.latencies.values())
 
 
-def summed(tallies: Iterable[tuple[Listener, Tally]], arch: Arch) -> list[Counted]:
+def summed(tallies: Iterable[Tally], arch: Arch) -> list[Counted]:
     """One for each listener, call of *arch* and outcome."""
     found: dict[tuple[Listener, int, str], tuple[dict[int, int], list[int]]] = {}
-    for listener, tally in tallies:
-        key = listener, tally.nr, tally.outcome
+    for tally in tallies:
+        key = tally.listener, tally.nr, tally.outcome
         latencies, nanoseconds = found.setdefault(key, ({}, []))
         latencies[tally.bits] = latencies.get(tally.bits, 0) + tally.times
         nanoseconds.append(tally.nanoseconds)

@@ -136,16 +136,23 @@ class Engine(Holding):
             self.serve(*work)
         return True
 
+    def watch(self, source: Source, exchange: Exchange, started: int, due: int) -> None:
+        """Answer what no handler was asked about yet when it is *due*, in perf_counter_ns."""
+        self._watch(Watch(source, self._call(source, exchange), _NOBODY, started, due))
+
     def abandon(self, source: Source) -> None:
         """Answer whatever is still under way on *source*: the supervisor ends."""
         with self.lock:
             left = list(source.protocol.under_way.values())
         for exchange in left:
-            route = self.router.route(exchange.audit, exchange.nr)
-            call = route.call(exchange, route.arch, source.open_target)
+            call = self._call(source, exchange)
             watch = Watch(source, call, "(stopped)", perf_counter_ns())
             self.give_up(watch, InterruptedError("the supervisor stops"))
             free(call)
+
+    def _call(self, source: Source, exchange: Exchange) -> Call:
+        route = self.router.route(exchange.audit, exchange.nr)
+        return route.call(exchange, route.arch, source.open_target)
 
     def statistics(
         self, quick: Counters, *, listeners: int, readers: int, in_flight: int

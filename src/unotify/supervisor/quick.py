@@ -1,14 +1,16 @@
 """The leader's shortest way: notifications that are answered without Python.
 
-Whoever leads asks `Quick.serve` before it waits. What comes back is what takes more. As
-listeners, rules and those who watch change, what the kernel's server knows is old, and it is
-told so (`retire`): it then answers nothing more, and another one is made for the next wait.
+Whoever leads asks `Quick.serve` before it waits. What comes back is what takes more. As rules
+and those who watch change, what the kernel's server knows is old, and it is told so (`retire`): it
+then answers nothing more, and another one is made for the next wait. Listeners come and go one by
+one, since there may be thousands.
 
 A call that is under way there is known to nobody else. Like any other leader that is busy, one
-that is stuck in there can lose the call, or the lead: see :meth:`Quick.take`.
+that is stuck in there can lose the call, or the lead: see :meth:`Quick.take`. So a quota cannot
+count it; but it is the only one that its container has in flight, since as long as others are
+under way, or the container is a suspect, its listeners are *held*: received from as ever.
 
-Whoever counts is told afterwards (`Quick.settle`), by listener and not by descriptor: a server
-knows the same listeners as long as it lives.
+Whoever counts is told afterwards (`Quick.settle`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from threading import Lock, RLock
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from unotify.kernel.interface import (
     MAKE,
@@ -34,6 +36,7 @@ from unotify.kernel.interface import (
 from unotify.protocol import Exchange
 from unotify.supervisor.counting import summed
 from unotify.supervisor.instruments import Instruments
+from unotify.supervisor.quotas import Quota
 from unotify.supervisor.sources import Source
 from unotify.supervisor.statistics import Counters
 
@@ -67,6 +70,10 @@ class Quick:
         self._sources = sources
         self._lock = lock
         self._server: Server | None = None
+        self._rules: tuple[Shortcut, ...] = ()
+        self._edition = 0
+        self._rules_of = -1
+        self._home = ""
         self._stale = True
         self._taken: dict[Server, Work] = {}
         self._stuck: set[Server] = set()
@@ -75,18 +82,42 @@ class Quick:
         self.reveal: Callable[[Work], None] = lambda work: None
         """Makes a call known that nobody knows of."""
         self._instruments = instruments
-        self._counting: dict[Server, dict[int, Listener]] = {}
-        """Whoever keeps tallies, with the listeners that it knows by descriptor."""
-        self._tallies: list[tuple[Listener, Tally]] = []
+        self._counting: set[Server] = set()
+        """Whoever keeps tallies."""
+        self._tallies: list[Tally] = []
         """What instruments have not been told of yet."""
         # Taken before the other one. Whoever settles can count on all of it having been told.
         self._telling = RLock()
 
     def retire(self) -> None:
-        """Forget listeners and rules; from any thread, before the change is to be seen."""
+        """Forget the rules; from any thread, before the change is to be seen."""
+        self._edition += 1
         self._stale = True
         if self._server is not None:
             self._server.retire()
+
+    def add(self, source: Source) -> None:
+        """*source* is served from now on; under the lock."""
+        if self._server is None or self._stale:
+            self._stale = True  # it may be worth while now
+        else:
+            self._enter(self._server, source)
+
+    def drop(self, source: Source) -> None:
+        """It is not any more; under the lock, by who serves, or when nobody does."""
+        if self._server is not None:
+            if self._server in self._counting:
+                self._tallies += self._server.tallies()  # as long as it knows whose they are
+            self._server.drop(source.listener)
+        if not self._sources:
+            self._stale = True  # what it keeps of targets goes with the last of them
+
+    def hold(self, quota: Quota, held: bool) -> None:
+        """Whether the listeners of *quota* are received from as ever; under the lock."""
+        quota.held = held
+        if self._server is not None:
+            for source in quota.sources:
+                self._server.hold(source.listener, held)
 
     def serve(self) -> tuple[Came, Work | None]:
         """Answer what can be answered; return why not more, and the call that takes more."""
@@ -104,9 +135,8 @@ class Quick:
             case Came.LOOK:
                 return came, None
             case Came.YOURS:
-                fd, notification = server.received()
-                source = self._source(fd)
-                return (came, (source, Exchange(notification))) if source else (Came.LOOK, None)
+                work = self._received(server)
+                return (came, work) if work else (Came.LOOK, None)
         # Whoever took it has said, under the lock, what has become of it.
         with self._lock:
             self._stuck.discard(server)
@@ -129,10 +159,8 @@ class Quick:
         if server is None or came is Came.LOOK:
             return False
         if came is Came.TAKEN:
-            fd, notification = server.received()
-            source = self._source(fd)
-            if source is not None:
-                work = source, Exchange(notification)
+            work = self._received(server)
+            if work is not None:
                 self._taken[server] = work
                 reveal(work)
         self._stuck.add(server)
@@ -180,7 +208,7 @@ class Quick:
         with self._telling:
             with self._lock:
                 for server in self._counting:
-                    self._collect(server)
+                    self._tallies += server.tallies()
                 tallies, self._tallies = self._tallies, []
             if tallies:
                 counts = summed(tallies, self._kernel.arch)
@@ -197,12 +225,9 @@ class Quick:
 
     def _given_up(self, server: Server) -> Work | None:
         """What it was about to answer when it lost the lead, and could not after all."""
-        fd, notification = server.received()
-        source = self._source(fd)
-        if source is None:
-            return None
-        work = source, Exchange(notification)
-        self.reveal(work)
+        work = self._received(server)
+        if work is not None:
+            self.reveal(work)
         return work
 
     def _renewed(self) -> Server | None:
@@ -214,35 +239,49 @@ class Quick:
             if len(self._stuck) >= _STUCK:
                 self._stale = True
                 return None
-            # Only death ends a call there, so nothing has to be undone, or kept in order; nobody
-            # counts how many are under way, and none is written down for a successor.
-            sources = [
-                source
-                for source in self._sources.values()
-                if source.quiet
-                and source.quota is None
-                and getattr(source.listener, "journal", None) is None
-            ]
             try:
-                rules = self.shortcuts() if sources else ()
-                if rules:
-                    acts = any(rule.verdict == PERFORM for rule in rules)
-                    makes = any(rule.verdict == MAKE for rule in rules)
-                    home = self._kernel.user_namespace(os.getpid()) if makes else ""
-                    known = {s.listener: self._origin(s, home, look=acts) for s in sources}
-                    self._server = self._made(known, rules)
+                self._server = self._made()
             except Exception:
                 _log.exception("nothing is answered without Python until something changes")
-            if self._server is not None:
-                self._server.doze(self._dozing)
             # Who changed something meanwhile has not seen this one.
             return None if self._stale else self._server
 
-    def _origin(self, source: Source, home: str, *, look: bool) -> Origin:
+    def _made(self) -> Server | None:
+        edition = self._edition  # as it is before they are asked for
+        if self._sources and self._rules_of != edition:
+            self._rules, self._rules_of = self.shortcuts(), edition
+            makes = any(rule.verdict == MAKE for rule in self._rules)
+            self._home = self._kernel.user_namespace(os.getpid()) if makes else ""
+        if not self._sources or not self._rules:
+            return None
+        counting = bool(self._instruments.counted)
+        server = self._kernel.server(self._poller, self._bell, self._rules, counting=counting)
+        if server is None:
+            return None
+        entered = [self._enter(server, source) for source in self._sources.values()]
+        if not any(entered):
+            server.close()
+            return None
+        if counting:
+            self._counting.add(server)
+        server.doze(self._dozing)
+        return server
+
+    def _enter(self, server: Server, source: Source) -> bool:
+        try:
+            entered = server.add(source.listener, self._origin(source))
+        except Exception:
+            _log.exception("%r is answered by Python alone", source.listener)
+            return False
+        if source.quota is not None and source.quota.held:
+            server.hold(source.listener, True)
+        return entered
+
+    def _origin(self, source: Source) -> Origin:
         origin = Origin.OURS if source.ours else Origin(0)
-        if home and source.container in (None, home):
+        if self._home and source.container in (None, self._home):
             origin |= Origin.HOME
-        if look and source.program:
+        if source.program and any(rule.verdict == PERFORM for rule in self._rules):
             # Only now: it takes milliseconds to import and to ask, and tells only where to open.
             from unotify.policy.staying import stays
 
@@ -250,24 +289,14 @@ class Quick:
                 origin |= Origin.STAYS
         return origin
 
-    def _made(self, known: Mapping[Listener, Origin], rules: tuple[Shortcut, ...]) -> Server | None:
-        counting = bool(self._instruments.counted)
-        by_fd = {listener.fileno(): listener for listener in known}
-        made = self._kernel.server(self._poller, self._bell, known, rules, counting=counting)
-        if made is not None and counting:
-            self._counting[made] = by_fd
-        return made
-
-    def _collect(self, server: Server) -> None:
-        listeners = self._counting[server]
-        self._tallies += [(listeners[tally.fd], tally) for tally in server.tallies()]
-
     def _close(self, server: Server) -> None:
         self._over.add(*server.counts())
         if server in self._counting:
-            self._collect(server)
-            del self._counting[server]
+            self._tallies += server.tallies()
+            self._counting.remove(server)
         server.close()
 
-    def _source(self, fd: int) -> Any:
-        return next((s for s in self._sources.values() if s.listener.fileno() == fd), None)
+    def _received(self, server: Server) -> Work | None:
+        received = server.received()
+        source = None if received is None else self._sources.get(received[0])
+        return None if received is None or source is None else (source, Exchange(received[1]))

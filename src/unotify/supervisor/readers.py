@@ -71,7 +71,7 @@ class Readers(Serving):
         """Read *source* from now on; serve *backlog* first."""
         with self._lock:
             self.sources[source.listener] = source
-            self.quick.retire()
+            self.quick.add(source)
         self.admission.enter(source)
         for exchange in backlog:
             if threads:
@@ -86,7 +86,7 @@ class Readers(Serving):
         """Read it no more and close its listener; whoever waits gets ENOSYS (R4)."""
         with self._lock:
             known = self.sources.pop(source.listener, None)
-            self.quick.retire()
+            self.quick.drop(source)
         # Before it is closed: who finds room must not wait for a listener that is not there.
         self.admission.leave(source)
         self._poller.remove(source.listener)
@@ -103,7 +103,7 @@ class Readers(Serving):
         for source, then in self.admission.departures():
             with self._lock:
                 self.sources.pop(source.listener, None)
-                self.quick.retire()
+                self.quick.drop(source)
             self.quick.settle()
             _tell(then, source.listener)
             if not self.sources:
@@ -143,9 +143,13 @@ class Readers(Serving):
                 watched = instruments.present or engine.watched
                 if not self._attempt(me, self._full_turn if watched else self._short, *work):
                     return
+                quota = work[0].quota
+                if quota is not None and not quota.idle:
+                    self._hold(quota, held=True)
                 continue
             if came is not Came.LOOK:
-                if work is not None:
+                # Its deadline may have answered it meanwhile.
+                if work is not None and work[1].waiting:
                     self._engine.serve(*work)
                 return
             for listener, ready in wait():
@@ -154,6 +158,8 @@ class Readers(Serving):
                     continue
                 self._serving = source
                 if (quota := source.quota) is not None:
+                    if quota.held and quota.idle:
+                        self._hold(quota, held=False)
                     if self.admission.pause_full(source):
                         continue
                     if Ready.PENDING in ready and self.admission.is_suspect(source):
@@ -165,6 +171,10 @@ class Readers(Serving):
                     leading = self._attempt(me, self._short_turn, source)
                 if not leading:
                     return
+
+    def _hold(self, quota: Quota, *, held: bool) -> None:
+        with self._lock:
+            self.quick.hold(quota, held)
 
     def _apart(self, source: Source, quota: Quota) -> None:
         """Receive from a suspect, and serve it in a thread of its own."""

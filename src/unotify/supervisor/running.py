@@ -245,7 +245,7 @@ class Running(Registering):
     def _shortcuts(self) -> tuple[Shortcut, ...]:
         """What is answered without Python: nothing that anybody but the policy has a say in."""
         judge, engine = self._judge, self._engine
-        if judge is None or judge.dry_run or engine.deadline or engine.instruments.needs_python:
+        if judge is None or judge.dry_run or engine.instruments.needs_python:
             return ()
         if len(judge.policies) > 1 or judge.verbs["perform"] is not VERBS["perform"]:
             return ()

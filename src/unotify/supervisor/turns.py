@@ -20,6 +20,7 @@ from unotify.kernel.interface import Kernel, Listener, Poller
 from unotify.protocol import Exchange
 from unotify.supervisor.crew import Crew
 from unotify.supervisor.engine import Engine
+from unotify.supervisor.holding import after
 from unotify.supervisor.quick import Quick
 from unotify.supervisor.quotas import PROBATION
 from unotify.supervisor.sources import Source
@@ -54,7 +55,9 @@ class Turns(Crew):
         self._dozing = False
 
     def _limit(self) -> int:
-        return super()._limit() + self.quick.stuck
+        since = self.quick.since()
+        # Who is stuck in there may be the only one that could take the lead from itself.
+        return super()._limit() + self.quick.stuck + bool(since and self._is_late(since))
 
     # -- the leader ----------------------------------------------------------
 
@@ -93,7 +96,7 @@ class Turns(Crew):
         while self._understudy is me and not self._stopping:
             since = self._since()
             if since and self._is_late(since):
-                if self._somebody_pends() and self._since() == since and self._take_over(me):
+                if self._is_wanted(since) and self._since() == since and self._take_over(me):
                     self._ensure()
                     return
             elif since or self._current is not seen:
@@ -114,13 +117,18 @@ class Turns(Crew):
         """Since when the leader is busy with one call; 0: it is not."""
         return self._busy_since or self.quick.since()
 
-    def _somebody_pends(self) -> bool:
-        """Wait until a listener is ready, in place of a leader that is stuck; or return False."""
+    def _is_wanted(self, since: int) -> bool:
+        """Wait until somebody has to take the lead from a leader that is stuck; or return False."""
+        # Of what takes no Python nobody else knows that it has a deadline.
+        deadline = self._engine.deadline if self.quick.since() == since else None
+        left = (
+            None if deadline is None else max(0, after(since, deadline) - perf_counter_ns()) / 1e9
+        )
         # At the leader's poller, for all listeners at once: there may be thousands.
-        if self._poller.peek(self._lookout):
+        if self._poller.peek(self._lookout, left):
             return True
         self._lookout.wait(0)  # somebody rang, who wants nothing of us, or our end
-        return False
+        return deadline is not None and perf_counter_ns() >= after(since, deadline)
 
     def _doze(self) -> None:
         self._dozing = True
@@ -138,16 +146,30 @@ class Turns(Crew):
             try:
                 unknown = self._current.pop()
             except IndexError:
-                if not self.quick.take(self._reveal):
+                since = self.quick.since()
+                if not self.quick.take(lambda work: self._reveal_late(work, since)):
                     return False
             else:
-                if source is not None and source.quota is not None:
-                    source.quota.suspect = PROBATION
+                if source is not None:
+                    self._suspect(source)
                 self._reveal(unknown)
             self._leader = None if me is not self._understudy else me
             self._understudy = None
             self._busy_since = 0
             return True
+
+    def _suspect(self, source: Source) -> None:
+        if source.quota is not None:
+            source.quota.suspect = PROBATION
+            self.quick.hold(source.quota, True)
+
+    def _reveal_late(self, work: tuple[Source, Exchange], since: int) -> None:
+        """Make known what began *since* then without Python, and has a deadline from then on."""
+        source, exchange = work
+        self._suspect(source)
+        self._reveal(work)
+        if self._engine.deadline:
+            self._engine.watch(source, exchange, since, after(since, self._engine.deadline))
 
     def _reveal(self, unknown: tuple[Source, Exchange] | None) -> None:
         if unknown is not None:

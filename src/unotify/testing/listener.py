@@ -237,11 +237,11 @@ class SimulatedPoller:
             self.refresh()
             return ready
 
-    def peek(self, bell: Poller) -> bool:
+    def peek(self, bell: Poller, timeout: float | None = None) -> bool:
         """Block until `wait` would return at once, here or at *bell*; whether it would here."""
         assert isinstance(bell, SimulatedPoller)
         with self._kernel.changed:
-            self._kernel.changed.wait_for(lambda: self.lit or bell.lit)
+            self._kernel.changed.wait_for(lambda: self.lit or bell.lit, timeout)
             return self.lit
 
     @property

@@ -34,7 +34,6 @@ from unotify.kernel.interface import (
     Enforcement,
     Listener,
     Memory,
-    Origin,
     Poller,
     Ready,
     Server,
@@ -255,10 +254,10 @@ class FakePoller:
             self.refresh()
             return ready
 
-    def peek(self, bell: FakePoller) -> bool:
+    def peek(self, bell: FakePoller, timeout: float | None = None) -> bool:
         with self.kernel.changed:
             assert not self.closed, "a closed poller is used"
-            self.kernel.changed.wait_for(lambda: self._due() or bell._due())
+            self.kernel.changed.wait_for(lambda: self._due() or bell._due(), timeout)
             return self._due()
 
     def _due(self) -> bool:
@@ -516,13 +515,12 @@ class FakeKernel:
         self,
         poller: Poller,
         bell: Poller,
-        sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
         *,
         counting: bool = False,
     ) -> Server | None:
         make = self.make_server
-        return None if make is None else make(sources, shortcuts, counting)
+        return None if make is None else make(shortcuts, counting)
 
     def rest(self) -> None:
         self.rests += 1

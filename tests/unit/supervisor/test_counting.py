@@ -16,12 +16,12 @@ B: Any = object()
 def test_one_for_each_listener_call_and_outcome() -> None:
     """Latencies and times are added up; a call that no table knows has no name."""
     tallies = [
-        (A, Tally(3, 257, "installed", 5, 2, 50)),
-        (A, Tally(3, 257, "installed", 7, 1, 100)),
-        (B, Tally(4, 257, "installed", 5, 4, 60)),
-        (A, Tally(3, 257, "failed", 5, 8, 70)),
-        (A, Tally(3, 257, "installed", 5, 16, 500)),
-        (A, Tally(3, 99999, "gone", 0, 1, 9)),
+        Tally(A, 257, "installed", 5, 2, 50),
+        Tally(A, 257, "installed", 7, 1, 100),
+        Tally(B, 257, "installed", 5, 4, 60),
+        Tally(A, 257, "failed", 5, 8, 70),
+        Tally(A, 257, "installed", 5, 16, 500),
+        Tally(A, 99999, "gone", 0, 1, 9),
     ]
     found = summed(tallies, Arch.X86_64)
     assert found == [

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -15,6 +15,7 @@ from unotify import Counted, Instrument
 from unotify.kernel.interface import MAKE, Came, Listener, Making, Origin, Shortcut, Tally
 from unotify.supervisor.instruments import Instruments
 from unotify.supervisor.quick import Quick
+from unotify.supervisor.quotas import Quota
 from unotify.supervisor.sources import Source
 
 RULES = (Shortcut(257, -1),)
@@ -23,12 +24,11 @@ RULES = (Shortcut(257, -1),)
 class FakeServer:
     """Comes back for the reasons that it was given; see `unotify.kernel.interface.Server`."""
 
-    def __init__(
-        self, rig: Bench, sources: Mapping[Listener, Origin], rules: object, counting: bool
-    ) -> None:
+    def __init__(self, rig: Bench, rules: object, counting: bool) -> None:
         self.rig = rig
         self.counting = counting
-        self.sources = dict(sources)
+        self.sources: dict[Listener, Origin] = {}
+        self.held: set[Listener] = set()
         self.rules = rules
         self.came = [Came.LOOK]
         self.takes = Came.LOOK
@@ -41,15 +41,27 @@ class FakeServer:
     def count(self, nr: int, outcome: str, times: int) -> None:
         """Answer a call *times* times."""
         assert self.counting
-        self.made.append(Tally(self.rig.listener.fileno(), nr, outcome, 3, times, 5 * times))
+        self.made.append(Tally(self.rig.listener, nr, outcome, 3, times, 5 * times))
 
     def serve(self) -> int:
         self.meanwhile()
         return self.came.pop(0)
 
-    def received(self) -> tuple[int, bytearray]:
+    def add(self, listener: Listener, origin: Origin) -> bool:
+        if listener in self.rig.odd:
+            return False
+        self.sources[listener] = origin
+        return True
+
+    def drop(self, listener: Listener) -> None:
+        del self.sources[listener]
+
+    def hold(self, listener: Listener, held: bool) -> None:
+        (self.held.add if held else self.held.discard)(listener)
+
+    def received(self) -> tuple[Listener, bytearray] | None:
         pending = self.rig.listener.notification("openat", -100)
-        return self.rig.listener.fileno(), bytearray(pending.raw)
+        return self.rig.listener, bytearray(pending.raw)
 
     def take(self) -> int:
         return self.takes
@@ -83,7 +95,8 @@ class Bench:
         self.kernel = FakeKernel()
         self.kernel.make_server = self.make
         self.listener = self.kernel.listener()
-        self.source = Source(self.listener, self.kernel, quiet=True, ours=True)
+        self.source = Source(self.listener, self.kernel, ours=True)
+        self.odd: set[Listener] = set()
         self.sources: dict[Listener, Source] = {self.listener: self.source}
         self.lock = Lock()
         poller = self.kernel.poller()
@@ -93,11 +106,19 @@ class Bench:
         self.servers: list[FakeServer] = []
         self.revealed: list[Any] = []
 
-    def make(
-        self, sources: Mapping[Listener, Origin], rules: Sequence[Shortcut], counting: bool
-    ) -> FakeServer:
-        self.servers.append(FakeServer(self, sources, rules, counting))
+    def make(self, rules: Sequence[Shortcut], counting: bool) -> FakeServer:
+        self.servers.append(FakeServer(self, rules, counting))
         return self.servers[-1]
+
+    def another(self, quota: Quota | None = None) -> Source:
+        """One more source, which comes now."""
+        source = Source(self.kernel.listener(), self.kernel, quota=quota)
+        if quota is not None:
+            quota.sources |= {source}
+        with self.lock:
+            self.sources[source.listener] = source
+            self.quick.add(source)
+        return source
 
     def take(self, came: Came) -> bool:
         """Somebody takes what the last server is busy with."""
@@ -113,15 +134,91 @@ def _bench() -> Bench:
 
 
 def test_nothing_to_answer(bench: Bench) -> None:
-    """Without rules, or without a listener whose calls only death ends, nobody is asked."""
+    """Without rules nobody is asked, nor where all listeners want to be asked themselves."""
     bench.quick.shortcuts = tuple
     assert bench.quick.serve() == (Came.LOOK, None)
+    assert not bench.servers
     bench.quick.shortcuts = lambda: RULES
-    bench.source.quiet = False
+    bench.odd = {bench.listener}
     bench.quick.retire()
     assert bench.quick.serve() == (Came.LOOK, None)
-    assert not bench.servers
+    assert [server.closed for server in bench.servers] == [True]
     assert bench.quick.since() == 0
+
+
+def test_listeners_come_and_go(bench: Bench) -> None:
+    """The same server learns of them one by one; nothing else is made anew."""
+    bench.quick.serve()
+    (server,) = bench.servers
+    other = bench.another()
+    assert server.sources == {bench.listener: Origin.OURS, other.listener: Origin(0)}
+    with bench.lock:
+        bench.quick.drop(bench.source)
+    assert server.sources == {other.listener: Origin(0)}
+    assert not server.retired
+    server.came = [Came.LOOK]
+    bench.quick.serve()
+    assert not server.closed
+
+
+def test_after_the_last_listener(bench: Bench) -> None:
+    """Nothing is kept for those who have gone; the next that comes has a server again."""
+    bench.quick.serve()
+    with bench.lock:
+        del bench.sources[bench.listener]
+        bench.quick.drop(bench.source)
+    assert bench.quick.serve() == (Came.LOOK, None)
+    assert bench.servers[0].closed
+    bench.another()
+    bench.quick.serve()
+    assert len(bench.servers) == 2
+
+
+def test_the_first_that_can_be_served(bench: Bench) -> None:
+    """Where nobody could be asked so far, a listener that comes is another chance."""
+    bench.odd = {bench.listener}
+    bench.quick.serve()
+    bench.quick.serve()
+    assert len(bench.servers) == 1
+    other = bench.another()
+    bench.quick.serve()
+    assert bench.servers[1].sources == {other.listener: Origin(0)}
+
+
+def test_rules_are_asked_for_once(bench: Bench) -> None:
+    """Not for each listener that comes, and each lead that is lost."""
+    asked: list[int] = []
+
+    def ask() -> tuple[Shortcut, ...]:
+        asked.append(1)
+        return RULES
+
+    bench.quick.shortcuts = ask
+    bench.quick.serve()
+    bench.take(Came.LOST)
+    bench.another()
+    bench.quick.serve()
+    assert len(bench.servers) == 2
+    assert asked == [1]
+
+
+def test_a_quota_that_is_held(bench: Bench) -> None:
+    """All its listeners are, those that come later and whatever server there is."""
+    quota = Quota(2)
+    bench.quick.serve()
+    first = bench.another(quota)
+    with bench.lock:
+        bench.quick.hold(quota, True)
+    second = bench.another(quota)
+    bench.another()
+    both = {first.listener, second.listener}
+    assert bench.servers[0].held == both
+    bench.take(Came.LOST)
+    bench.quick.serve()
+    assert bench.servers[1].held == both
+    with bench.lock:
+        bench.quick.hold(quota, False)
+    assert not bench.servers[1].held
 
 
 def test_a_change_makes_another(bench: Bench) -> None:

@@ -201,15 +201,15 @@ def test_who_was_slow_alone_is_no_suspect(threaded: Rig, monkeypatch: pytest.Mon
     """Its next call may pend before the turn of the last one is over: it has held up nobody."""
     monkeypatch.setattr(turns, "TAKEOVER", 0.1)
     looked = threading.Event()
-    somebody_pends = readers.Readers._somebody_pends
+    is_wanted = readers.Readers._is_wanted
 
-    def pends(self: readers.Readers) -> bool:
-        found = somebody_pends(self)
+    def pends(self: readers.Readers, since: int) -> bool:
+        found = is_wanted(self, since)
         if found:
             looked.set()
         return found
 
-    monkeypatch.setattr(readers.Readers, "_somebody_pends", pends)
+    monkeypatch.setattr(readers.Readers, "_is_wanted", pends)
     supervisor = threaded.supervise(deadline=60.0)
     listener, quota = threaded.kernel.listener(), Quota(4)
     waits: list[bool] = []

@@ -12,7 +12,7 @@ from unotify.abi.types import Tid
 from unotify.kernel.interface.journals import Journaled
 from unotify.kernel.interface.listening import Listener, Poller
 from unotify.kernel.interface.programs import Spawned
-from unotify.kernel.interface.serving import Origin, Server, Shortcut
+from unotify.kernel.interface.serving import Server, Shortcut
 from unotify.kernel.interface.threads import Thread
 
 __all__ = ["Kernel"]
@@ -62,7 +62,6 @@ class Kernel(Protocol):
         self,
         poller: Poller,
         bell: Poller,
-        sources: Mapping[Listener, Origin],
         shortcuts: Sequence[Shortcut],
         *,
         counting: bool = False,
@@ -70,9 +69,8 @@ class Kernel(Protocol):
         """Somebody who answers by *shortcuts* without Python, or ``None``: nobody can.
 
         Args:
-            poller: It waits for what this waits for.
+            poller: It waits for what this waits for, and receives from what it is given besides.
             bell: Is woken when a notification comes after `Server.doze`.
-            sources: Listeners, and what is known of their targets.
             shortcuts: Tried in order.
             counting: Keep `Server.tallies`.
         """

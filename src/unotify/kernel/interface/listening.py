@@ -92,11 +92,11 @@ class Poller(Protocol):
     def wait(self, timeout: float | None = None) -> Sequence[tuple[Listener, Ready]]:
         """Block until something is ready, `wake` was called or *timeout* seconds passed."""
 
-    def peek(self, bell: Poller) -> bool:
+    def peek(self, bell: Poller, timeout: float | None = None) -> bool:
         """Block until `wait` would return at once, here or at *bell*; takes nothing away.
 
         Returns:
-            Whether it would here.
+            Whether it would here; False after *timeout* seconds.
         """
 
     def fileno(self) -> int:

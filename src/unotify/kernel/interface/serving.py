@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple, Protocol
 
+from unotify.kernel.interface.listening import Listener
+
 __all__ = [
     "ASK",
     "CONTINUE",
@@ -111,7 +113,7 @@ class Tally(NamedTuple):
     """How often one thing came of one call.
 
     Attributes:
-        fd: The listener's descriptor.
+        listener: Whose target made it.
         nr: The call's number.
         outcome: One of `OUTCOMES`.
         bits: The bit length of the microseconds that each took.
@@ -119,7 +121,7 @@ class Tally(NamedTuple):
         nanoseconds: What they took together.
     """
 
-    fd: int
+    listener: Listener
     nr: int
     outcome: str
     bits: int
@@ -136,8 +138,21 @@ class Server(Protocol):
     def serve(self) -> int:
         """Wait for listeners, and answer until something takes more: see `Came`."""
 
-    def received(self) -> tuple[int, bytearray]:
-        """The descriptor of the listener, and the notification that came last."""
+    def add(self, listener: Listener, origin: Origin) -> bool:
+        """Receive from *listener* too, of whose targets *origin* is known.
+
+        Returns:
+            False: it is of a kind that wants to be asked itself.
+        """
+
+    def drop(self, listener: Listener) -> None:
+        """Receive from *listener* no more; by who serves, or when nobody does."""
+
+    def hold(self, listener: Listener, held: bool) -> None:
+        """Whether `serve` comes back for *listener*, and receives nothing from it."""
+
+    def received(self) -> tuple[Listener, bytearray] | None:
+        """The listener and the notification that came last; ``None`` if it was dropped."""
 
     def take(self) -> int:
         """Take away what is under way; a `Came`.
@@ -155,7 +170,7 @@ class Server(Protocol):
         """Whether the next notification is to ring."""
 
     def retire(self) -> None:
-        """Answer nothing more: listeners or rules have changed."""
+        """Answer nothing more: the rules have changed."""
 
     def counts(self) -> tuple[int, int, list[int]]:
         """Targets that were gone; racy continues; answers by bit length of their microseconds."""
