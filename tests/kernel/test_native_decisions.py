@@ -28,10 +28,11 @@ from unotify.kernel.linux import LinuxKernel
 from unotify.policy.deciding import decide
 from unotify.policy.loader import load
 from unotify.policy.model import Policy, Verb
-from unotify.supervisor.shortcuts import CONTINUE, PERFORM, shortcuts
+from unotify.supervisor.shortcuts import CONTINUE, PERFORM, RETURN, shortcuts
 
-ASKED, PERFORMED, CONTINUED = 4000, 4001, 4002
-"""What a target gets in the place of an answer by somebody else, an open file, and going on."""
+ASKED, PERFORMED, CONTINUED, GIVEN = 4000, 4001, 4002, 4010
+"""What a target gets in the place of an answer by somebody else, an open file, going on, and the
+value 0."""
 
 _TARGET = """
 import ctypes, json, sys
@@ -75,7 +76,10 @@ class Bench:
         """The errnos that a target gets for its calls."""
         stand_ins = {PERFORM: -PERFORMED, CONTINUE: -CONTINUED}
         marked = [
-            replace(rule, verdict=stand_ins.get(rule.verdict, rule.verdict)) for rule in rules
+            replace(rule, verdict=stand_ins.get(rule.verdict, rule.verdict))
+            if rule.verdict != RETURN
+            else replace(rule, verdict=-GIVEN - rule.value)
+            for rule in rules
         ]
         server = native.NativeServer(self.epoll.fileno(), self.bell, marked)
         assert server.add(self.listener, Origin(0))
@@ -149,6 +153,8 @@ def expected(policy: Policy, name: str, words: Sequence[Any]) -> int:
         return PERFORMED if verdict.handler == "perform" and name == "open" else ASKED
     if verdict.verb in (Verb.FAIL, Verb.DENY):
         return verdict.fails_with(name) or ASKED
+    if verdict.verb is Verb.RETURN:
+        return GIVEN + verdict.value
     return ASKED
 
 
@@ -204,6 +210,7 @@ DOES = (
     '{ fail = "EXDEV" }',
     '{ fail = "EIO" }',
     '"deny"',
+    "{ return = 5 }",
     '"notify"',
     '"continue"',
     '"allow"',

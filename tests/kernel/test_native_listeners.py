@@ -63,6 +63,18 @@ def journaled(target: Target) -> JournaledListener:
     return JournaledListener.of(target.listener)
 
 
+def test_values_are_given(tmp_path: Path) -> None:
+    """A rule's value is what the target sees, up to the largest."""
+    policy = tmp_path / "policy.toml"
+    rule = '[[rule]]\ncalls = ["{}"]\ndo = {{ return = {} }}\n'
+    policy.write_text(RULES + rule.format("getgid", 7) + rule.format("getegid", (1 << 63) - 1))
+    with Target("getgid", "getegid") as target, Supervisor(policy=str(policy)) as supervisor:
+        supervisor.attach(target.listener)
+        assert [ask(target, "getgid")["ret"] for _ in range(3)] == [7] * 3
+        assert ask(target, "getegid")["ret"] == (1 << 63) - 1
+        until(lambda: supervisor.statistics().native >= 3)
+
+
 def test_many_listeners(supervisor: Supervisor) -> None:
     """However many there are, and whichever has ended meanwhile, all are answered."""
     with ExitStack() as stack:

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
-enum { FACE = 8 };
+enum { FACE = 9 };
 
 enum { KEPT = 64, MOUNTS = 16, MOST_FD = 1 << 20, TALLIES = 1024 };
 
@@ -22,11 +22,12 @@ enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON };
 enum outcome { ASK, ANSWERED, FAILED, CONTINUED, INSTALLED, GONE_AWAY };
 
 /* As unotify.kernel.native packs them. */
-enum { VERDICT_ASK = 0, VERDICT_PERFORM = 1, VERDICT_CONTINUE = 2, VERDICT_MAKE = 3 }; /* negative: an errno */
+enum { VERDICT_ASK, VERDICT_PERFORM, VERDICT_CONTINUE, VERDICT_MAKE, VERDICT_RETURN }; /* negative: an errno */
 enum { TEST_IS, TEST_UNDER };
 enum { NONE = 255 }; /* instead of the number of an argument */
 
 struct rule {
+	int64_t value; /* what VERDICT_RETURN gives */
 	int32_t nr, verdict;
 	uint32_t program, instructions; /* its test of registers; none: always */
 	uint32_t test, tests;

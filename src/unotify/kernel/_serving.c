@@ -1,6 +1,6 @@
 /* The shortest way from a notification to an answer, without Python.
  *
- * A server waits for listeners and answers what its rules decide: a call fails with an errno, goes
+ * A server waits for listeners and answers what its rules decide: a call gives a value, fails, goes
  * on, is a plain open and performed, or makes a device node that is listed. Everything else, and
  * whatever is not quite plain, is left as it was received to the caller of serve(), who has the
  * whole supervisor. So each look here may say "not mine", and none has to be complete. Numbers in
@@ -73,6 +73,11 @@ enum outcome fail(struct server *s, int number)
 	return claim(s) ? answer(s, 0, -number, 0) : ASK;
 }
 
+static enum outcome give_value(struct server *s, int64_t value)
+{
+	return claim(s) ? answer(s, value, 0, 0) : ASK;
+}
+
 /* After the path was read the kernel reads it again (C2); somebody has accepted that. */
 static enum outcome go_on(struct server *s)
 {
@@ -126,6 +131,8 @@ static enum outcome settle(struct server *s)
 				return go_on(s);
 			if (rule->verdict == VERDICT_MAKE)
 				return make_node(s, rule);
+			if (rule->verdict == VERDICT_RETURN)
+				return give_value(s, rule->value);
 			return rule->verdict == VERDICT_PERFORM ? perform(s, rule) : ASK;
 		}
 	}

@@ -1,11 +1,11 @@
 """What a policy decides of which calls in such plain words that it takes no Python.
 
 A rule becomes a `Shortcut`, or one for each alternative of its condition, if that is a
-conjunction of tests of registers and of paths as given, and if its verdict is an errno, a plain
-``perform`` of an open, a device node that is made by a verb that has told which (`verb`), or, where
-that is accepted, that the call goes on. Any other rule becomes
-one that says "not decided here", for all calls that it may be about: so the order of the rules
-stays what it is. The policy's default is the last of them.
+conjunction of tests of registers and of paths as given, and if its verdict is a value, an errno, a
+plain ``perform`` of an open, a device node that is made by a verb that has told which (`verb`),
+or, where that is accepted, that the call goes on. Any other rule becomes one that says "not decided
+here", for all calls that it may be about: so the order of the rules stays what it is. The policy's
+default is the last of them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from unotify.abi import tables
 from unotify.abi.arch import Arch
 from unotify.abi.model import spec
 from unotify.abi.seccomp import Action
 from unotify.bpf import And, RegisterPredicate, compile_filter
-from unotify.kernel.interface import ASK, CONTINUE, MAKE, PERFORM, Making, Shortcut
+from unotify.kernel.interface import ASK, CONTINUE, MAKE, PERFORM, RETURN, Making, Shortcut
 from unotify.policy.conditions import (
     All,
     Any,
@@ -44,9 +44,20 @@ _OPENS: Final = ("open", "openat")
 _MAKES: Final = ("mknod", "mknodat")
 _MOST: Final = 16
 """Conjunctions that one condition may be worth."""
+_SIGN: Final = 1 << 63
 
 Verbs: TypeAlias = Mapping[str, Callable[..., object]]
-Said: TypeAlias = int | Making
+
+
+class Said(NamedTuple):
+    """What a verdict comes to, as in a `Shortcut`."""
+
+    verdict: int
+    value: int = 0
+    making: Making | None = None
+
+
+_ASK: Final = Said(ASK)
 
 
 def shortcuts(
@@ -80,12 +91,10 @@ def _of_call(policy: Policy, arch: Arch, name: str, nr: int, verbs: Verbs) -> li
     for case in found:
         if case.looks:
             passed.append(case.rule)
-        verdict = _making(case.verdict, name, verbs) or _verdict(
-            case.verdict, name, goes_on=_goes_on(passed, case.rule)
-        )
-        made += [_of_case(term, verdict, arch, name, nr) for term in _alternatives(case.condition)]
-    last = _verdict(policy.default, name, goes_on=_goes_on(passed))
-    if last != ASK and found[-1].condition != TRUE:
+        said = _said(case.verdict, name, verbs, goes_on=_goes_on(passed, case.rule))
+        made += [_of_case(term, said, arch, name, nr) for term in _alternatives(case.condition)]
+    last = _said(policy.default, name, verbs, goes_on=_goes_on(passed))
+    if last != _ASK and found[-1].condition != TRUE:
         made.append(_of_case(TRUE, last, arch, name, nr))
     # Without one that decides, all of it is somebody else's anyway.
     return made if any(shortcut.verdict != ASK for shortcut in made) else []
@@ -118,12 +127,12 @@ def _of_case(condition: Condition, said: Said, arch: Arch, name: str, nr: int) -
         ).encode()
     names = [arg.name for arg in spec(name, arch).args]
     arguments = {test.argument for test, _ in tests}
-    if said == ASK or not plain or len(arguments) > 1:
+    if said == _ASK or not plain or len(arguments) > 1:
         return Shortcut(nr, ASK, program)
     path = arguments.pop() if arguments else "path"
     found = Shortcut(
         nr,
-        MAKE if isinstance(said, Making) else said,
+        said.verdict,
         program,
         tuple(
             (test.below, negated, tuple(_raw(text, test.below) for text in test.texts))
@@ -132,10 +141,11 @@ def _of_case(condition: Condition, said: Said, arch: Arch, name: str, nr: int) -
         path=names.index(path) if path in names else 0,
         dirfd=names.index("dirfd") if "dirfd" in names else None,
         flags=names.index("flags") if "flags" in names else 0,
+        value=said.value,
     )
-    if not isinstance(said, Making):
+    if said.making is None:
         return found
-    return replace(found, mode=names.index("mode"), dev=names.index("dev"), making=said)
+    return replace(found, mode=names.index("mode"), dev=names.index("dev"), making=said.making)
 
 
 def _raw(text: str, below: bool) -> bytes:
@@ -183,21 +193,25 @@ def _is_path(text: str) -> bool:
     return b"\0" not in raw and raw.decode("utf-8", "surrogateescape") == text
 
 
-def _making(verdict: Verdict, name: str, verbs: Verbs) -> Making | None:
-    function = verbs.get(verdict.handler or "")
-    if verdict.verb is not Verb.ACT or name not in _MAKES or function is None:
-        return None
-    form = native_form(function)
-    return None if form is None else form(name, verdict.parameters)
-
-
-def _verdict(verdict: Verdict, name: str, *, goes_on: bool) -> int:
+def _said(verdict: Verdict, name: str, verbs: Verbs, *, goes_on: bool) -> Said:
     match verdict.verb:
         case Verb.ALLOW | Verb.CONTINUE if goes_on:
-            return CONTINUE
+            return Said(CONTINUE)
+        case Verb.RETURN if 0 <= verdict.value < _SIGN:
+            return Said(RETURN, verdict.value)
         case Verb.FAIL | Verb.DENY:
             number = verdict.fails_with(name)
-            return ASK if number is None else -number
+            return _ASK if number is None else Said(-number)
         case Verb.ACT if verdict.handler == "perform" and name in _OPENS:
-            return PERFORM if verdict.parameters.get("as", "target") == "target" else ASK
-    return ASK
+            plain = verdict.parameters.get("as", "target") == "target"
+            return Said(PERFORM) if plain else _ASK
+        case Verb.ACT if name in _MAKES:
+            making = _making(verdict, name, verbs)
+            return _ASK if making is None else Said(MAKE, making=making)
+    return _ASK
+
+
+def _making(verdict: Verdict, name: str, verbs: Verbs) -> Making | None:
+    function = verbs.get(verdict.handler or "")
+    form = None if function is None else native_form(function)
+    return None if form is None else form(name, verdict.parameters)

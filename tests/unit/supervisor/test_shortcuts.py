@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from unotify.abi import tables
@@ -13,8 +14,9 @@ from unotify.bpf import Program, SeccompData, simulate
 from unotify.bpf.instructions import decode
 from unotify.kernel.interface import Making, Shortcut
 from unotify.policy.loader import load
+from unotify.policy.model import Verb, Verdict
 from unotify.supervisor.addons import verb
-from unotify.supervisor.shortcuts import ASK, CONTINUE, MAKE, PERFORM, shortcuts
+from unotify.supervisor.shortcuts import ASK, CONTINUE, MAKE, PERFORM, RETURN, shortcuts
 
 X86 = Arch.X86_64
 OPENAT = 257
@@ -54,6 +56,16 @@ def matches(shortcut: Shortcut, *args: int) -> bool:
     """Whether its program is about these registers."""
     data = SeccompData(shortcut.nr, X86.audit, (*args, *[0] * (6 - len(args))))
     return simulate(Program(decode(shortcut.program)), data) == Action.ALLOW
+
+
+def test_values() -> None:
+    """A value is given as it is, but for those that are no number of 63 bits."""
+    (found,) = of(rule("openat", "{ return = 7 }"))
+    assert (found.verdict, found.value) == (RETURN, 7)
+    assert of(rule("openat", "{ return = 9223372036854775807 }"))[0].value == (1 << 63) - 1
+    policy = load('version = 1\ndefault = "allow"\n' + rule("openat", "{ return = 7 }"))
+    address = replace(policy.rules[0], verdict=Verdict(Verb.RETURN, value=1 << 63))
+    assert not shortcuts(replace(policy, rules=(address,)), X86, frozenset())
 
 
 def test_what_a_plain_rule_becomes() -> None:
@@ -149,9 +161,8 @@ def test_what_takes_more_keeps_its_place() -> None:
 
 
 def test_verdicts_that_are_not_for_here() -> None:
-    """Only errnos, and opens that the target does by itself, are answered here."""
+    """Only values, errnos, and opens that the target does by itself, are answered here."""
     for do in (
-        "{ return = 0 }",
         '{ perform = { as = "supervisor" } }',
         '{ redirect = { path = "/x" } }',
         '{ inject = "x" }',

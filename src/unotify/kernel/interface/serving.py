@@ -14,6 +14,7 @@ __all__ = [
     "MAKE",
     "OUTCOMES",
     "PERFORM",
+    "RETURN",
     "Came",
     "Making",
     "Origin",
@@ -30,6 +31,8 @@ CONTINUE: Final = 2
 """Let the call go on, which counts as racy if the path was read."""
 MAKE: Final = 3
 """Make this device node: see `Making`."""
+RETURN: Final = 4
+"""Give this value."""
 
 OUTCOMES: Final = ("answered", "failed", "continued", "installed", "gone")
 """What may come of a call: a value, an errno, on it went, a descriptor, nobody waited."""
@@ -89,12 +92,13 @@ class Shortcut:
 
     Attributes:
         nr: The call's number.
-        verdict: `ASK`, `PERFORM`, `CONTINUE`, `MAKE`, or a negative errno.
+        verdict: `ASK`, `PERFORM`, `CONTINUE`, `MAKE`, `RETURN`, or a negative errno.
         program: A filter that allows if the rule is about these registers; empty for any.
         tests: Of the path: whether it has to lie below one of the texts or be one; whether
             that is to be false; the texts.
         path: Which argument the path is; likewise *dirfd*, *flags*, *mode* and *dev*.
         making: What `MAKE` is about.
+        value: What `RETURN` gives, 0 to 2**63 - 1.
     """
 
     nr: int
@@ -107,6 +111,7 @@ class Shortcut:
     mode: int = 0
     dev: int = 0
     making: Making | None = None
+    value: int = 0
 
 
 class Tally(NamedTuple):
