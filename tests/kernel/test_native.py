@@ -20,7 +20,7 @@ from benchmarks.peers.supervised import KEEPING
 from tests.conftest import missing
 from tests.kernel.perform_support import PYTHON, attempt, descriptors, start, told
 from tests.kernel.targets import until
-from unotify import Instrument, Supervisor
+from unotify import Fail, Instrument, Supervisor
 from unotify.abi.structs import NotifSizes
 from unotify.abi.types import Address, Tid
 from unotify.calls import Call
@@ -252,20 +252,32 @@ def test_whoever_watches_sees_all(tmp_path: Path) -> None:
 
 
 def test_handlers_are_asked(tmp_path: Path) -> None:
-    """A call that a handler wants is the handler's, also if it is registered later."""
+    """What no rule matches is the handler's, also if it is registered later; the rest is not."""
     asked = []
-    code = "os.open(sys.argv[1], 0)\nsay(0)"
-    with supervised(tmp_path) as supervisor:
-        attempt(supervisor, code, "/usr")
+    rules = """
+[[rule]]
+calls = ["mkdir"]
+where = 'path == "/nowhere/one"'
+do = { fail = "EXDEV" }
+racy = true
+because = "it is a test"
+"""
+    code = 'say([tried(os.mkdir, "/nowhere/" + name) for name in ("one", "one", "one", "two")])'
+    policy = tmp_path / "policy.toml"
+    policy.write_text('version = 1\ndefault = "allow"\n' + rules)
+    with Supervisor(policy=str(policy)) as supervisor:
+        assert attempt(supervisor, code) == ["EXDEV"] * 3 + ["ENOENT"]
         before = supervisor.statistics().native
         assert before > 0
 
-        @supervisor.on("openat")
-        def handler(call: Call) -> None:
-            asked.append(call)
+        @supervisor.on("mkdir")
+        def handler(call: Call) -> Fail:
+            asked.append(bytes(call.path))
+            return Fail(errno.ENOSPC)
 
-        attempt(supervisor, code, "/usr")
-        assert supervisor.statistics().native == before
+        assert attempt(supervisor, code) == ["EXDEV"] * 3 + ["ENOSPC"]
+        assert asked == [b"/nowhere/two"]
+        assert supervisor.statistics().native > before
 
 
 def test_one_look_at_those_who_stay(tmp_path: Path) -> None:

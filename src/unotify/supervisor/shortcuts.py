@@ -71,20 +71,22 @@ def shortcuts(
     Args:
         policy: The only one.
         arch: The supervisor's own.
-        handled: Calls that handlers want to be asked about.
+        handled: Calls that handlers want to be asked about, where no rule matches.
         verbs: What does the policy's verbs.
     """
     if arch not in policy.architectures:
         return ()
     found: list[Shortcut] = []
-    for name in sorted({call for rule in policy.rules for call in rule.calls} - handled):
+    for name in sorted({call for rule in policy.rules for call in rule.calls}):
         nr = tables.number(name, arch)
         if nr is not None:
-            found += _of_call(policy, arch, name, nr, verbs)
+            found += _of_call(policy, arch, name, nr, verbs, handled=name in handled)
     return tuple(found)
 
 
-def _of_call(policy: Policy, arch: Arch, name: str, nr: int, verbs: Verbs) -> list[Shortcut]:
+def _of_call(
+    policy: Policy, arch: Arch, name: str, nr: int, verbs: Verbs, *, handled: bool
+) -> list[Shortcut]:
     made: list[Shortcut] = []
     passed: list[Rule] = []
     found = cases(policy, arch, name)
@@ -94,7 +96,7 @@ def _of_call(policy: Policy, arch: Arch, name: str, nr: int, verbs: Verbs) -> li
         said = _said(case.verdict, name, verbs, goes_on=_goes_on(passed, case.rule))
         made += [_of_case(term, said, arch, name, nr) for term in _alternatives(case.condition)]
     last = _said(policy.default, name, verbs, goes_on=_goes_on(passed))
-    if last != _ASK and found[-1].condition != TRUE:
+    if last != _ASK and not handled and found[-1].condition != TRUE:
         made.append(_of_case(TRUE, last, arch, name, nr))
     # Without one that decides, all of it is somebody else's anyway.
     return made if any(shortcut.verdict != ASK for shortcut in made) else []

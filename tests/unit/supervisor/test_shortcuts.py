@@ -206,10 +206,12 @@ def test_two_paths_are_too_many() -> None:
 
 
 def test_whom_they_are_not_for() -> None:
-    """Calls that handlers want, and policies of other architectures, have none."""
+    """Not for what no rule is about, if a handler wants it; nor for other architectures."""
     rules = rule("openat", '"perform"') + rule("open", '"perform"')
     assert {each.nr for each in of(rules)} == {OPENAT, tables.number("open", X86)}
-    assert {each.nr for each in of(rules, frozenset({"openat"}))} == {tables.number("open", X86)}
+    policy = load('version = 1\ndefault = "deny"\n' + rule("openat", '"perform"', 'path == "/x"'))
+    assert [each.verdict for each in shortcuts(policy, X86, frozenset())] == [PERFORM, -13]
+    assert [each.verdict for each in shortcuts(policy, X86, frozenset({"openat"}))] == [PERFORM]
     elsewhere = load('version = 1\ndefault = "allow"\narchitectures = ["i386"]\n' + rules)
     assert shortcuts(elsewhere, X86, frozenset()) == ()
 
