@@ -188,6 +188,11 @@ class NativeServer:
         if self._listeners.get(listener.fileno()) is listener:
             self._server.hold(listener.fileno(), held)
 
+    def whose(self) -> Listener | None:
+        """Where what came last is from; ``None`` if that is not served any more."""
+        fd, _ = self._server.received()
+        return self._listeners.get(fd)
+
     def received(self) -> tuple[Listener, bytearray] | None:
         """The listener, and what came from it last; ``None`` if that is not served any more."""
         fd, notification = self._server.received()

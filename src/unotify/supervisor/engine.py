@@ -54,6 +54,16 @@ class Engine(Holding):
         while work is not None:
             work = self._serve(*work)
 
+    def resume(self, source: Source, exchange: Exchange) -> None:
+        """Serve what was made known while its thread was stuck, unless it is over by now."""
+        if exchange.waiting:
+            self.serve(source, exchange)
+            return
+        # By its deadline, or with its target; what its thread asked after it waits for us.
+        _, follower = self._claim(source, exchange)
+        if follower is not None:
+            self.serve(*follower)
+
     def _serve(self, source: Source, exchange: Exchange) -> Work | None:
         started = perf_counter_ns()
         route = self.router.route(exchange.audit, exchange.nr)

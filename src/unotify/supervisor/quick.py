@@ -19,6 +19,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from threading import Lock, RLock
+from time import perf_counter_ns
 from typing import Final, TypeAlias
 
 from unotify.kernel.interface import (
@@ -33,7 +34,7 @@ from unotify.kernel.interface import (
     Shortcut,
     Tally,
 )
-from unotify.protocol import Exchange
+from unotify.protocol import Exchange, ListenerState
 from unotify.supervisor.counting import summed
 from unotify.supervisor.instruments import Instruments
 from unotify.supervisor.quotas import Quota
@@ -76,7 +77,8 @@ class Quick:
         self._home = ""
         self._stale = True
         self._taken: dict[Server, Work] = {}
-        self._stuck: set[Server] = set()
+        self._stuck: dict[Server, Source | None] = {}
+        """With whose call, as long as it is in there."""
         self._dozing = False
         self._over = Counters()
         self.reveal: Callable[[Work], None] = lambda work: None
@@ -93,8 +95,9 @@ class Quick:
         """Forget the rules; from any thread, before the change is to be seen."""
         self._edition += 1
         self._stale = True
-        if self._server is not None:
-            self._server.retire()
+        server = self._server  # once: it may be taken meanwhile
+        if server is not None:
+            server.retire()
 
     def add(self, source: Source) -> None:
         """*source* is served from now on; under the lock."""
@@ -139,31 +142,41 @@ class Quick:
                 return (came, work) if work else (Came.LOOK, None)
         # Whoever took it has said, under the lock, what has become of it.
         with self._lock:
-            self._stuck.discard(server)
+            source = self._stuck.pop(server, None)
+            if source is not None and source.quota is not None:
+                source.quota.stuck -= 1
             work = self._taken.pop(server, None)
-            if work is None and came is Came.TAKEN:
-                work = self._given_up(server)
+            if work is None and source is not None and came is Came.TAKEN:
+                work = self._given_up(server, source)
             if server is not self._server:
                 self._close(server)
         self.settle()
         return came, work
 
-    def take(self, reveal: Callable[[Work], None]) -> bool:
+    def take(self, found: Callable[[Source, Exchange | None, int], None]) -> bool:
         """Take the lead from who is stuck in here; under the lock. False if nobody is.
 
         Args:
-            reveal: Makes a call known that nobody has answered; whoever was stuck serves it.
+            found: Is told whose call it is, and since when it is under way; and the call itself,
+                if nobody has answered it: whoever was stuck serves it, once it is known.
         """
         server = self._server
         came = Came.LOOK if server is None else Came(server.take())
         if server is None or came is Came.LOOK:
             return False
-        if came is Came.TAKEN:
-            work = self._received(server)
+        # Of this very call: what was asked before may be that of the one before.
+        since = server.since() or perf_counter_ns()
+        whose = server.whose()
+        source = None if whose is None else self._sources.get(whose)
+        if source is not None:
+            work = self._received(server) if came is Came.TAKEN else None
             if work is not None:
                 self._taken[server] = work
-                reveal(work)
-        self._stuck.add(server)
+            if source.quota is not None:
+                source.quota.stuck += 1
+                self.hold(source.quota, True)
+            found(source, None if work is None else work[1], since)
+        self._stuck[server] = source
         self._server = None
         self._stale = True
         return True
@@ -223,11 +236,14 @@ class Quick:
             self._stale = False
         self.settle()
 
-    def _given_up(self, server: Server) -> Work | None:
+    def _given_up(self, server: Server, source: Source) -> Work | None:
         """What it was about to answer when it lost the lead, and could not after all."""
-        work = self._received(server)
-        if work is not None:
-            self.reveal(work)
+        received = server.received()
+        # It may have been released since, for others to serve: this call is still ours.
+        if received is None or source.protocol.state is not ListenerState.OPEN:
+            return None
+        work = source, Exchange(received[1])
+        self.reveal(work)
         return work
 
     def _renewed(self) -> Server | None:
@@ -243,7 +259,9 @@ class Quick:
                 self._server = self._made()
             except Exception:
                 _log.exception("nothing is answered without Python until something changes")
-            # Who changed something meanwhile has not seen this one.
+            # Who changed something, or fell asleep, meanwhile has not seen this one.
+            if self._server is not None:
+                self._server.doze(self._dozing)
             return None if self._stale else self._server
 
     def _made(self) -> Server | None:
@@ -264,7 +282,6 @@ class Quick:
             return None
         if counting:
             self._counting.add(server)
-        server.doze(self._dozing)
         return server
 
     def _enter(self, server: Server, source: Source) -> bool:

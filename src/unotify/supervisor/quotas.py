@@ -34,10 +34,11 @@ class Quota:
     Attributes:
         limit: It may be changed at any time.
         throttled: How often it was found to be used up.
+        stuck: Threads that are in one of its calls without Python, and have lost the lead.
         held: All its calls are received by somebody who looks at this: see `quick`.
     """
 
-    __slots__ = ("held", "limit", "paused", "sources", "suspect", "throttled")
+    __slots__ = ("held", "limit", "paused", "sources", "stuck", "suspect", "throttled")
 
     def __init__(self, limit: int) -> None:
         if limit < 1:
@@ -47,12 +48,13 @@ class Quota:
         self.sources: frozenset[Source] = frozenset()
         self.paused: set[Source] = set()
         self.suspect = 0
+        self.stuck = 0
         self.held = False
 
     @property
     def idle(self) -> bool:
         """Whether nothing is known to be in flight, and nothing speaks against it."""
-        return not (self.suspect or self.in_flight)
+        return not (self.suspect or self.stuck or self.in_flight)
 
     @property
     def in_flight(self) -> int:

@@ -69,10 +69,13 @@ class Readers(Serving):
 
     def add(self, source: Source, backlog: list[Exchange], *, threads: bool) -> None:
         """Read *source* from now on; serve *backlog* first."""
+        self.admission.enter(source)
         with self._lock:
             self.sources[source.listener] = source
+            if backlog and source.quota is not None:
+                self.quick.hold(source.quota, True)
+            # After its quota has it: whoever changes that would not find it there.
             self.quick.add(source)
-        self.admission.enter(source)
         for exchange in backlog:
             if threads:
                 self.spare(source, exchange)
@@ -143,14 +146,12 @@ class Readers(Serving):
                 watched = instruments.present or engine.watched
                 if not self._attempt(me, self._full_turn if watched else self._short, *work):
                     return
-                quota = work[0].quota
-                if quota is not None and not quota.idle:
-                    self._hold(quota, held=True)
+                if work[0].quota is not None:
+                    self._look_after(work[0].quota)
                 continue
             if came is not Came.LOOK:
-                # Its deadline may have answered it meanwhile.
-                if work is not None and work[1].waiting:
-                    self._engine.serve(*work)
+                if work is not None:
+                    self._engine.resume(*work)
                 return
             for listener, ready in wait():
                 source = sources.get(listener)
@@ -165,12 +166,22 @@ class Readers(Serving):
                     if Ready.PENDING in ready and self.admission.is_suspect(source):
                         self._apart(source, quota)
                         continue
+                began = perf_counter_ns() if quota is not None and quota.suspect else 0
                 if ready is not _PENDING or instruments.present or engine.watched:
                     leading = self._attempt(me, self._turn, source, ready)
                 else:
                     leading = self._attempt(me, self._short_turn, source)
                 if not leading:
                     return
+                if quota is not None:
+                    if began:  # with no thread to spare it was our own turn
+                        quota.took(long=self._is_late(began))
+                    self._look_after(quota)
+
+    def _look_after(self, quota: Quota) -> None:
+        """Have all of *quota* received here as long as there is something to count."""
+        if not (quota.held or quota.idle):
+            self._hold(quota, held=True)
 
     def _hold(self, quota: Quota, *, held: bool) -> None:
         with self._lock:

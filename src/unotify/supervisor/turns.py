@@ -119,16 +119,18 @@ class Turns(Crew):
 
     def _is_wanted(self, since: int) -> bool:
         """Wait until somebody has to take the lead from a leader that is stuck; or return False."""
-        # Of what takes no Python nobody else knows that it has a deadline.
-        deadline = self._engine.deadline if self.quick.since() == since else None
-        left = (
-            None if deadline is None else max(0, after(since, deadline) - perf_counter_ns()) / 1e9
-        )
+        # Of what takes no Python nobody else knows that it has a deadline; that may be the next
+        # one of this leader, of which we hear nothing.
+        left = deadline = self._engine.deadline
+        due = -1
+        if deadline is not None and self.quick.since() == since:
+            due = after(since, deadline)
+            left = max(0, due - perf_counter_ns()) / 1e9
         # At the leader's poller, for all listeners at once: there may be thousands.
         if self._poller.peek(self._lookout, left):
             return True
         self._lookout.wait(0)  # somebody rang, who wants nothing of us, or our end
-        return deadline is not None and perf_counter_ns() >= after(since, deadline)
+        return 0 <= due <= perf_counter_ns()
 
     def _doze(self) -> None:
         self._dozing = True
@@ -146,8 +148,7 @@ class Turns(Crew):
             try:
                 unknown = self._current.pop()
             except IndexError:
-                since = self.quick.since()
-                if not self.quick.take(lambda work: self._reveal_late(work, since)):
+                if not self.quick.take(self._found):
                     return False
             else:
                 if source is not None:
@@ -163,11 +164,13 @@ class Turns(Crew):
             source.quota.suspect = PROBATION
             self.quick.hold(source.quota, True)
 
-    def _reveal_late(self, work: tuple[Source, Exchange], since: int) -> None:
+    def _found(self, source: Source, exchange: Exchange | None, since: int) -> None:
         """Make known what began *since* then without Python, and has a deadline from then on."""
-        source, exchange = work
-        self._suspect(source)
-        self._reveal(work)
+        if self._is_late(since):
+            self._suspect(source)
+        if exchange is None:
+            return
+        self._reveal((source, exchange))
         if self._engine.deadline:
             self._engine.watch(source, exchange, since, after(since, self._engine.deadline))
 

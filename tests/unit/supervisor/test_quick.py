@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
+from time import perf_counter_ns
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class FakeServer:
         self.rules = rules
         self.came = [Came.LOOK]
         self.takes = Came.LOOK
+        self.busy_since = 5
         self.retired = self.closed = False
         self.dozing: list[bool] = []
         self.made: list[Tally] = []
@@ -63,11 +65,14 @@ class FakeServer:
         pending = self.rig.listener.notification("openat", -100)
         return self.rig.listener, bytearray(pending.raw)
 
+    def whose(self) -> Listener | None:
+        return self.rig.listener
+
     def take(self) -> int:
         return self.takes
 
     def since(self) -> int:
-        return 5
+        return self.busy_since
 
     def doze(self, dozing: bool) -> None:
         self.dozing.append(dozing)
@@ -105,6 +110,7 @@ class Bench:
         self.quick.shortcuts = lambda: RULES
         self.servers: list[FakeServer] = []
         self.revealed: list[Any] = []
+        self.found: list[tuple[Source, Any, int]] = []
 
     def make(self, rules: Sequence[Shortcut], counting: bool) -> FakeServer:
         self.servers.append(FakeServer(self, rules, counting))
@@ -124,7 +130,7 @@ class Bench:
         """Somebody takes what the last server is busy with."""
         self.servers[-1].takes = came
         with self.lock:
-            return self.quick.take(self.revealed.append)
+            return self.quick.take(lambda *found: self.found.append(found))
 
 
 @pytest.fixture(name="bench")
@@ -293,7 +299,8 @@ def test_a_call_that_is_taken_away(bench: Bench) -> None:
     bench.quick._server, first.came = first, [Came.TAKEN]  # type: ignore[assignment]
     came, work = bench.quick.serve()
     assert came is Came.TAKEN
-    assert [work] == bench.revealed
+    assert work is not None
+    assert bench.found == [(*work, 5)]
     assert bench.quick.stuck == 0
 
 
@@ -301,7 +308,7 @@ def test_a_lead_that_is_taken_away(bench: Bench) -> None:
     """A call that is being answered stays with whoever does it, and nobody else knows of it."""
     bench.quick.serve()
     assert bench.take(Came.LOST)
-    assert not bench.revealed
+    assert bench.found == [(bench.source, None, 5)]
     assert bench.quick.since() == 0
     assert (bench.quick.stuck, bench.quick.in_flight) == (1, 1)
 
@@ -330,7 +337,54 @@ def test_an_answer_that_came_to_nothing_at_the_end(bench: Bench) -> None:
     first.came = [Came.TAKEN]
     bench.quick._server, bench.quick._stale = first, False
     bench.sources.clear()
+    bench.source.protocol.close()
     assert bench.quick.serve() == (Came.TAKEN, None)
+
+
+def test_an_answer_that_came_to_nothing_after_a_release(bench: Bench) -> None:
+    """Others serve its listener by now; but of this call only we know."""
+    bench.quick.reveal = bench.revealed.append
+    bench.quick.serve()
+    (first,) = bench.servers
+    assert bench.take(Came.LOST)
+    with bench.lock:
+        del bench.sources[bench.listener]
+        bench.quick.drop(bench.source)
+    first.came = [Came.TAKEN]
+    bench.quick._server, bench.quick._stale = first, False
+    came, work = bench.quick.serve()
+    assert came is Came.TAKEN
+    assert work is not None
+    assert work[0] is bench.source
+    assert [work] == bench.revealed
+
+
+def test_since_when_a_call_that_is_taken_is_under_way(bench: Bench) -> None:
+    """What is over but for its end has begun now, not when the clock did."""
+    bench.quick.serve()
+    before = perf_counter_ns()
+    bench.servers[0].busy_since = 0
+    assert bench.take(Came.TAKEN)
+    ((_, _, since),) = bench.found
+    assert before <= since <= perf_counter_ns()
+
+
+@pytest.mark.parametrize("came", [Came.TAKEN, Came.LOST])
+def test_who_holds_a_thread_is_held(bench: Bench, came: Came) -> None:
+    """A container has one thread stuck at most: all else of it is received by who counts."""
+    quota = bench.source.quota = Quota(4)
+    quota.sources |= {bench.source}
+    bench.quick.serve()
+    (first,) = bench.servers
+    assert quota.idle
+    assert bench.take(came)
+    assert quota.held
+    assert not quota.idle
+    bench.quick.serve()
+    assert bench.servers[1].held == {bench.listener}
+    bench.quick._server, first.came = first, [came]  # type: ignore[assignment]
+    bench.quick.serve()
+    assert quota.idle
 
 
 @pytest.mark.parametrize(
@@ -378,6 +432,20 @@ def test_dozing_outlives_a_change(bench: Bench) -> None:
     bench.quick.serve()
     assert bench.servers[0].dozing == [False, True]
     assert bench.servers[1].dozing == [True]
+
+
+def test_dozing_begins_while_another_is_made(bench: Bench) -> None:
+    """Whoever falls asleep before the new one is seen is rung by it all the same."""
+    made = bench.quick._made
+
+    def made_and_asleep() -> Any:
+        server = made()
+        bench.quick.doze(True)
+        return server
+
+    bench.quick._made = made_and_asleep  # type: ignore[method-assign]
+    bench.quick.serve()
+    assert bench.servers[0].dozing[-1:] == [True]
 
 
 class Counting(Instrument):

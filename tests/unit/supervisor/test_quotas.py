@@ -281,3 +281,58 @@ def test_when_threads_are_scarce(threaded: Rig) -> None:
     go.set()
     for each in [*calls, call]:
         assert each.answer() == Return(1)
+
+
+def test_a_suspect_where_no_thread_is_to_spare(threaded: Rig) -> None:
+    """The leader itself handles its calls then, and they count all the same."""
+    supervisor = threaded.supervise(readers=2)
+    listener, quota = threaded.kernel.listener(), Quota(4)
+
+    @supervisor.on("getppid")
+    def instant(call: Call) -> Return:
+        return Return(1)
+
+    supervisor.attach(listener, quota=quota)
+    quota.suspect = PROBATION
+    tids = itertools.count(1)
+
+    def is_trusted() -> bool:
+        listener.notify("getppid", tid=next(tids)).answer()
+        return not quota.suspect
+
+    until(is_trusted)
+    assert next(tids) > PROBATION
+
+
+def test_all_is_counted_while_something_is_held(threaded: Rig) -> None:
+    """Whoever received it: the rest is not answered by who does not count, until it is over."""
+    holding = Holding(threaded, 2)
+    first = holding.notify(holding.listeners[0])
+    holding.wait_for(1)
+    until(lambda: holding.quota.held)
+    holding.held[0].release(Return(1))
+    assert first.answer() == Return(1)
+    quick = holding.notify(holding.listeners[1])
+    holding.wait_for(2)
+    holding.held[1].release(Return(1))
+    quick.answer()
+
+
+def test_what_others_have_received_counts_at_once(threaded: Rig) -> None:
+    """A backlog is in flight before the first of its listener's own calls is received."""
+    holding = Holding(threaded, 2)
+    late, quota = threaded.kernel.listener(), Quota(2)
+    left = late.notification("getppid", tid=77)
+    seen: list[bool] = []
+    add = holding.supervisor._readers.quick.add
+
+    def adding(source: Any) -> None:
+        seen.append(source in quota.sources and quota.held)
+        add(source)
+
+    holding.supervisor._readers.quick.add = adding  # type: ignore[method-assign]
+    holding.supervisor.attach(late, quota=quota, backlog=[late.accept(left)])
+    assert seen == [True]
+    holding.wait_for(1)
+    holding.held[0].release(Return(1))
+    assert left.answer() == Return(1)

@@ -346,3 +346,13 @@ def test_a_thread_that_cannot_be_started(threaded: Rig, monkeypatch: pytest.Monk
     supervisor.on(Getpid)(lambda call: Return(2))
     supervisor._readers._ensure()
     assert threaded.ask("getpid") == Return(2)
+
+
+def test_who_waits_to_lead_looks_again(threaded: Rig) -> None:
+    """What the leader does next may have a deadline that nobody else knows of."""
+    readers = threaded.supervise(deadline=0.01)._readers
+    wanted: list[bool] = []
+    thread = Thread(target=lambda: wanted.append(readers._is_wanted(12345)), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert wanted == [False]

@@ -159,6 +159,9 @@ class Server(Protocol):
     def received(self) -> tuple[Listener, bytearray] | None:
         """The listener and the notification that came last; ``None`` if it was dropped."""
 
+    def whose(self) -> Listener | None:
+        """Where the notification came from that came last; as `received`, which takes it over."""
+
     def take(self) -> int:
         """Take away what is under way; a `Came`.
 
