@@ -132,6 +132,30 @@ def test_what_takes_more_stays_in_the_journal(tmp_path: Path) -> None:
         assert not listener.under_way
 
 
+def test_a_journal_that_is_full(tmp_path: Path) -> None:
+    """It grows, for who comes and for what takes more; all is answered without Python as before."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(RULES + '[[rule]]\ncalls = ["getgid"]\ndo = "notify"\n')
+    with Target("getppid", "getgid") as target, Supervisor(policy=str(policy)) as supervisor:
+        supervisor.on("getgid")(lambda call: Return(7))
+        listener = journaled(target)
+
+        def fill() -> None:
+            while listener.journal.take() is not None:
+                pass
+
+        fill()
+        supervisor.attach(listener)
+        assert [refused(target) for _ in range(5)] == [True] * 5
+        until(lambda: supervisor.statistics().native >= 4)
+        fill()
+        for _ in range(2):
+            assert ask(target, "getgid")["ret"] == 7
+        assert [refused(target) for _ in range(5)] == [True] * 5
+        until(lambda: supervisor.statistics().native >= 8)
+        assert not listener.under_way
+
+
 def test_signals_that_end_calls(supervisor: Supervisor) -> None:
     """Without WAIT_KILLABLE_RECV: a call that was given up is gone, its thread's next is not."""
     with Target("getppid") as target:

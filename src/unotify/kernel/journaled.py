@@ -100,9 +100,14 @@ class JournaledListener(Journaling, LinuxListener):
         return journal.notification(slot)
 
     def reserve(self) -> Reserved | None:
-        """A slot of the journal for somebody else to receive into; ``None``: none is free."""
-        slot = self.journal.take()
-        return None if slot is None else Reserved(self, slot)
+        """A slot of the journal for somebody else to receive into; by who receives.
+
+        ``None``: the journal is full, and cannot grow.
+        """
+        try:
+            return Reserved(self, self._room())
+        except KernelError:
+            return None
 
     def close(self) -> None:
         """Close both; see `LinuxListener.close`. Other copies keep them alive (R3)."""
