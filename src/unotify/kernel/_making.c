@@ -3,8 +3,8 @@
  * This is the plain case of what unotify.kernel.acting does step by step, in the same order: look
  * at the target, find the directory with its rights, ask whether it still waits (P8), act with its
  * rights. Plain is: the target is in our user namespace (whoever asks has seen to that) and has our
- * umask, its path has no symbolic link in it, and all that is asked of it holds. Of anything else it
- * is said that it is not ours; nothing is left of it then, and whoever asked goes the long way,
+ * umask, its path has no symbolic link in it, and all that is asked of it holds. Of anything else
+ * it is said that it is not ours; nothing is left of it then, and whoever asked goes the long way,
  * which has the right errno for what is wrong.
  *
  * That we have its umask is what we remember; what was made tells whether it is so: without a

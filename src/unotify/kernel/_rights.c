@@ -40,7 +40,8 @@ int read_status(int fd, char *buffer, ssize_t *length)
 
 /* Numbers of a line at or after `from`, as many as there are, at most `most`; -1: there is no such
  * line, or more. A name, which is the first line, has no line break in it. */
-static int numbers(const char **from, const char *line, int base, unsigned long long *found, int most)
+static int numbers(const char **from, const char *line, int base, unsigned long long *found,
+		   int most)
 {
 	const char *at = strstr(*from, line);
 	int count = 0;

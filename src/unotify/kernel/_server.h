@@ -1,5 +1,5 @@
-/* What _native.c, _serving.c, _deciding.c, _opening.c, _making.c and _counting.c share: a server, and
- * what it is told. */
+/* What _native.c, _serving.c, _deciding.c, _opening.c, _making.c and _counting.c share: a server,
+ * and what it is told. */
 #include "_native.h"
 
 #include <linux/capability.h>
@@ -21,8 +21,8 @@ enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON };
 /* What came of one call; but for the first as in unotify.kernel.interface.serving. */
 enum outcome { ASK, ANSWERED, FAILED, CONTINUED, INSTALLED, GONE_AWAY };
 
-/* As unotify.kernel.native packs them. */
-enum { VERDICT_ASK, VERDICT_PERFORM, VERDICT_CONTINUE, VERDICT_MAKE, VERDICT_RETURN }; /* negative: an errno */
+/* As unotify.kernel.native packs them; a negative verdict is an errno. */
+enum { VERDICT_ASK, VERDICT_PERFORM, VERDICT_CONTINUE, VERDICT_MAKE, VERDICT_RETURN };
 enum { TEST_IS, TEST_UNDER };
 enum { NONE = 255 }; /* instead of the number of an argument */
 

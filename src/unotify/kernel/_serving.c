@@ -38,7 +38,8 @@ int claim(struct server *s)
 	return atomic_compare_exchange_strong(&s->state, &expected, ANSWERING);
 }
 
-/* It is anybody's again; if the lead has gone to another thread meanwhile, it is ours to pass on. */
+/* It is anybody's again; if the lead has gone to another thread meanwhile, it is for us to pass it
+ * on. */
 void unclaim(struct server *s)
 {
 	int expected = ANSWERING;
