@@ -78,15 +78,19 @@ def _umask() -> Iterator[None]:
 class Nodes:
     """A supervisor that makes nodes, and how many of them without Python at each getppid()."""
 
-    def __init__(self, policy: str = POLICY, *, add: bool = True) -> None:
+    def __init__(
+        self, policy: str = POLICY, *, add: bool = True, deadline: float | None = None
+    ) -> None:
         # One of its own: the usual one remembers which backend it began with.
-        self.supervisor = Supervisor(policy=load(policy), kernel=LinuxKernel())
+        self.supervisor = Supervisor(policy=load(policy), kernel=LinuxKernel(), deadline=deadline)
         self.counts: list[int] = [0]
         if add:
             self.supervisor.add(*ADDONS)
 
         @self.supervisor.on("getppid")
         def count(call: Any) -> None:
+            # Whoever has answered the call before may not have counted that yet.
+            until(lambda: self.supervisor.statistics().in_flight <= 1)
             self.counts.append(self.native)
 
     @property
@@ -129,12 +133,12 @@ class Nodes:
 
 
 @contextmanager
-def nodes(*args: Any, **more: Any) -> Iterator[Nodes]:
-    """One that is stopped at the end, and had no faults."""
+def nodes(*args: Any, faults: int = 0, **more: Any) -> Iterator[Nodes]:
+    """One that is stopped at the end, and had no other faults."""
     made = Nodes(*args, **more)
     with made.supervisor:
         yield made
-    assert made.supervisor.statistics().faults == 0
+    assert made.supervisor.statistics().faults == faults
 
 
 def _tree(place: Path) -> dict[str, tuple[int, ...]]:
@@ -431,10 +435,10 @@ def test_killed_targets_leave_no_node(place: Path) -> None:
     """There are as many nodes as calls that were answered, whenever a target dies."""
     with nodes() as made:
         made.run(_KILLED, place)
-        found = made.supervisor.statistics()
         until(lambda: made.supervisor.statistics().in_flight == 0)
         found = made.supervisor.statistics()
-        assert len(os.listdir(place)) == found.answered - len(made.counts) + 1
+        # What Python has made for the dead is removed after it was told that they are.
+        until(lambda: len(os.listdir(place)) == found.answered - len(made.counts) + 1)
     assert found.native > 20
 
 
@@ -557,40 +561,95 @@ def _is_blocked() -> bool:
     return any(call.split()[0] == str(number("mknodat")) for call in calls)
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["lives", "killed"])
-def test_a_file_system_that_blocks(disk: Path, killed: bool) -> None:
-    """Others lead meanwhile; the node is made once, and removed if its target has died."""
-    code = """
+_BLOCKED = """
 os.chdir(sys.argv[1])
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, False)
 attempt("first"); attempt("second")
 print(flush=True); sys.stdin.readline()
-found = attempt("third")
-say(found)
+say(tried(os.mknod, "third", char, null))
 """
-    with nodes() as made:
-        process = made.start(code, disk, stdin=subprocess.PIPE)
-        process.stdout.readline()
-        with _frozen(disk) as thaw:
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-            until(_is_blocked)
-            other = made.run('say(os.getppid() and tried(os.mknod, "/proc/x", char, null))')
-            assert other == "ENOENT"
-            assert process.poll() is None
-            if killed:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-            thaw()
-        if killed:
-            until(lambda: made.supervisor.statistics().gone == 1)
-            process.stdout.close()
-            process.stdin.close()
-        else:
-            assert told(process) == 0
+
+
+@contextmanager
+def _blocked(made: Nodes, disk: Path, **options: Any) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """A target whose third node the disk does not let be made, until it is thawed."""
+    process = made.start(_BLOCKED, disk, stdin=subprocess.PIPE, **options)
+    process.stdout.readline()
+    assert made.native == 1
+    with _frozen(disk) as thaw:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        until(_is_blocked)
+        yield process, thaw
+        thaw()
         until(lambda: made.supervisor.statistics().in_flight == 0)
-        names = {"first", "second"} if killed else {"first", "second", "third"}
-        assert {*os.listdir(disk)} - {"hello", "lost+found"} == names
-        assert made.native == (1 if killed else 2)
+        # What a deadline has answered is in flight no more.
+        until(lambda: made.supervisor._readers.quick.stuck == 0)
+
+
+def _lead(made: Nodes) -> None:
+    """Somebody else calls, so somebody else leads."""
+    assert made.run('say(tried(os.mknod, "/proc/x", char, null))') == "ENOENT"
+
+
+def _names(disk: Path) -> set[str]:
+    return {*os.listdir(disk)} - {"hello", "lost+found", "first", "second"}
+
+
+@pytest.mark.parametrize("led", [False, True], ids=["leads", "stuck"])
+def test_a_file_system_that_blocks(disk: Path, led: bool) -> None:
+    """Others are served meanwhile, and the node is made once."""
+    with nodes() as made, _blocked(made, disk) as (process, thaw):
+        if led:
+            _lead(made)
+        assert process.poll() is None
+        thaw()
+        assert told(process) == 0
+        assert _names(disk) == {"third"}
+        until(lambda: made.native == 2)
+        assert made.supervisor.statistics().gone == 0
+
+
+@pytest.mark.parametrize("led", [False, True], ids=["leads", "stuck"])
+def test_killed_while_it_blocks(disk: Path, led: bool) -> None:
+    """Nothing is left of the node, and it is told once that nobody waited for it."""
+    with nodes() as made:
+        with _blocked(made, disk) as (process, thaw):
+            if led:
+                _lead(made)
+            process.kill()
+            process.communicate()
+            thaw()
+            until(lambda: made.supervisor.statistics().gone)
+        assert _names(disk) == set()
+        assert (made.native, made.supervisor.statistics().gone) == (1, 1)
+
+
+def test_a_deadline_while_it_blocks(disk: Path) -> None:
+    """The target gets the fault reply in time, and the node that is made later is removed."""
+    with nodes(deadline=0.3, faults=1) as made:
+        with _blocked(made, disk) as (process, thaw):
+            assert told(process) == "EPERM"
+            assert _is_blocked()
+            thaw()
+        assert _names(disk) == set()
+        found = made.supervisor.statistics()
+        assert (found.expired, found.gone, made.native) == (1, 0, 1)
+
+
+def test_interrupted_while_it_blocks(disk: Path) -> None:
+    """A target that calls again waits until its first call is over: the node is not there then."""
+    with nodes() as made:
+        ours, none = user_namespace_of(os.getpid()), FilterFlag(0)
+        with _blocked(made, disk, container=ours, preferred=none) as (process, thaw):
+            _lead(made)
+            process.send_signal(signal.SIGALRM)
+            until(lambda: made.supervisor.statistics().in_flight == 2)
+            thaw()
+            assert told(process) == 0
+        assert _names(disk) == {"third"}
+        assert made.supervisor.statistics().gone == 1
 
 
 _GETFLAGS, _SETFLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10
@@ -619,7 +678,7 @@ def test_what_the_kernel_does_not_permit(disk: Path, blocks: bool) -> None:
 os.chdir(sys.argv[1])
 attempt("first"); attempt("second")
 print(flush=True); sys.stdin.readline()
-say(attempt("fixed/third"))
+say(tried(os.mknod, "fixed/third", char, null))
 """
     fixed = disk / "fixed"
     fixed.mkdir()
@@ -633,7 +692,7 @@ say(attempt("fixed/third"))
             process.stdin.flush()
             if blocks:
                 until(_is_blocked)
-                assert made.run("say(os.getppid() > 0)") is True
+                _lead(made)
                 thaw()
         assert told(process) == "EPERM"
         assert made.native == 1

@@ -14,7 +14,7 @@
  *
  * A server makes device nodes that are listed, as unotify.handlers.devices does. Before anything is
  * done it takes the call for its own, so that nobody else does it too; and where nobody takes its
- * answer, what it has made is removed. It does so only on mounts where a device is of use. Python
+ * answer, since the target has gone or its deadline was over, what it has made is removed. It does so only on mounts where a device is of use. Python
  * finds that out, for each mount with the first node that is made there, and tells us.
  */
 #define _GNU_SOURCE
@@ -190,7 +190,7 @@ static int act_and_answer(struct job *job, const char *name, const struct rights
 {
 	struct server *s = job->server;
 
-	if (!claim(s))
+	if (!begin(s))
 		return 0;
 	if (!is_waiting(job)) {
 		job->outcome = GONE_AWAY;
@@ -198,7 +198,7 @@ static int act_and_answer(struct job *job, const char *name, const struct rights
 	}
 	/* There may be another way; or not (an immutable directory). */
 	if (!act(job, name, theirs, ours) || job->value == -EPERM) {
-		unclaim(s);
+		give_up(s);
 		return 0;
 	}
 	job->outcome = answer(s, 0, (int32_t)job->value, 0);

@@ -30,13 +30,15 @@ static PyObject *server_serve(PyObject *self, PyObject *unused)
 static PyObject *server_take(PyObject *self, PyObject *unused)
 {
 	struct server *s = (struct server *)self;
-	int unanswered = UNANSWERED, answering = ANSWERING;
+	int unanswered = UNANSWERED, answering = ANSWERING, acting = ACTING;
 
 	(void)unused;
 	if (atomic_compare_exchange_strong(&s->state, &unanswered, TAKEN_AWAY))
 		return PyLong_FromLong(TAKEN);
 	if (atomic_compare_exchange_strong(&s->state, &answering, HANDED_ON))
 		return PyLong_FromLong(LOST);
+	if (atomic_compare_exchange_strong(&s->state, &acting, SHARED))
+		return PyLong_FromLong(TAKEN);
 	return PyLong_FromLong(LOOK);
 }
 

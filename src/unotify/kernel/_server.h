@@ -9,15 +9,17 @@
 #include <stdatomic.h>
 
 /* As in unotify.kernel.native: another number whenever what is exchanged with Python changes. */
-enum { FACE = 9 };
+enum { FACE = 10 };
 
 enum { KEPT = 64, MOUNTS = 16, MOST_FD = 1 << 20, TALLIES = 1024 };
 
 /* What serve() returns. */
 enum { LOOK, YOURS, TAKEN, LOST, FULL };
 /* What is under way: nothing; a call without an answer; one that is being answered; and the
- * same two when another thread has taken the call, or the lead, meanwhile. */
-enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON };
+ * same two when another thread has taken the call, or the lead, meanwhile. One that is acted for
+ * is not served by anybody else, but made known to whoever takes the lead: its deadline may be over
+ * before, or its target call again. */
+enum { IDLE, UNANSWERED, ANSWERING, TAKEN_AWAY, HANDED_ON, ACTING, SHARED };
 /* What came of one call; but for the first as in unotify.kernel.interface.serving. */
 enum outcome { ASK, ANSWERED, FAILED, CONTINUED, INSTALLED, GONE_AWAY };
 
@@ -119,8 +121,8 @@ struct server {
 
 /* _serving.c: the loop, and answers. */
 int loop(struct server *s);
-int claim(struct server *s);
-void unclaim(struct server *s);
+int begin(struct server *s);
+void give_up(struct server *s);
 void is_here(struct server *s);
 enum outcome answer(struct server *s, int64_t value, int32_t error, uint32_t flags);
 enum outcome fail(struct server *s, int number);

@@ -31,20 +31,36 @@ static long long now(void)
 
 /* -- answering */
 
-int claim(struct server *s)
+static int claim(struct server *s)
 {
 	int expected = UNANSWERED;
 
 	return atomic_compare_exchange_strong(&s->state, &expected, ANSWERING);
 }
 
-/* It is anybody's again; if the lead has gone to another thread meanwhile, it is for us to pass it
- * on. */
-void unclaim(struct server *s)
+/* Nobody else acts for it from now on. */
+int begin(struct server *s)
 {
-	int expected = ANSWERING;
+	int expected = UNANSWERED;
+
+	return atomic_compare_exchange_strong(&s->state, &expected, ACTING);
+}
+
+/* Nothing came of it: it is anybody's again. */
+void give_up(struct server *s)
+{
+	int expected = ACTING;
 
 	atomic_compare_exchange_strong(&s->state, &expected, UNANSWERED);
+}
+
+/* Whether nobody has been told that it is acted for; nor is anybody from now on. */
+static int is_unknown(struct server *s)
+{
+	int expected = ACTING;
+
+	return atomic_compare_exchange_strong(&s->state, &expected, ANSWERING) ||
+	       expected != SHARED;
 }
 
 static void let_go(struct server *s)
@@ -187,7 +203,7 @@ int loop(struct server *s)
 		enum outcome outcome;
 		uint64_t one = 1;
 		ssize_t rung = 0;
-		int state;
+		int state, unknown;
 
 		if (s->tallied >= TALLIES - TALLIES / 4)
 			return FULL;
@@ -209,8 +225,10 @@ int loop(struct server *s)
 		/* What was asked after retire() is decided by new rules only. */
 		outcome = atomic_load(&s->retired) ? ASK : settle(s);
 		let_go(s);
-		if (outcome != ASK) {
-			if (s->from.slot)
+		unknown = outcome == ASK || is_unknown(s);
+		/* Whoever knows of it finds out, too, that nobody waits; and has the slot. */
+		if (outcome != ASK && (unknown || outcome != GONE_AWAY)) {
+			if (s->from.slot && unknown)
 				memset(s->from.slot, 0, sizeof *s->from.slot);
 			count(s, outcome, now() - atomic_load(&s->since));
 		}
@@ -219,7 +237,9 @@ int loop(struct server *s)
 		if (state == TAKEN_AWAY)
 			return TAKEN;
 		if (state == HANDED_ON)
-			return outcome == ASK ? TAKEN : LOST;
+			return LOST;
+		if (state == SHARED)
+			return outcome == ASK || outcome == GONE_AWAY ? TAKEN : LOST;
 		if (outcome == ASK)
 			return YOURS;
 	}

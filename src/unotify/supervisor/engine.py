@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from unotify.calls import Call
 from unotify.errors import LocalProtocolError
-from unotify.protocol import Exchange, Reply
+from unotify.protocol import Exchange, Reply, Return
 from unotify.supervisor.answering import FixedReply
-from unotify.supervisor.delivering import free
+from unotify.supervisor.delivering import deliver, free
 from unotify.supervisor.faults import require_reply
 from unotify.supervisor.holding import Holding, after
 from unotify.supervisor.holds import Held
@@ -149,6 +149,14 @@ class Engine(Holding):
     def watch(self, source: Source, exchange: Exchange, started: int, due: int) -> None:
         """Answer what no handler was asked about yet when it is *due*, in perf_counter_ns."""
         self._watch(Watch(source, self._call(source, exchange), _NOBODY, started, due))
+
+    def over(self, source: Source, exchange: Exchange) -> None:
+        """Forget what was made known and then answered, and counted, by somebody else."""
+        claimed, follower = self._claim(source, exchange)
+        if claimed:
+            deliver(source, exchange, Return(0))  # to nobody; but a journal forgets it then
+        if follower is not None:
+            self.serve(*follower)
 
     def abandon(self, source: Source) -> None:
         """Answer whatever is still under way on *source*: the supervisor ends."""

@@ -34,7 +34,7 @@ from unotify.kernel.interface import (
     Shortcut,
     Tally,
 )
-from unotify.protocol import Exchange, ListenerState
+from unotify.protocol import Exchange
 from unotify.supervisor.counting import summed
 from unotify.supervisor.instruments import Instruments
 from unotify.supervisor.quotas import Quota
@@ -81,8 +81,6 @@ class Quick:
         """With whose call, as long as it is in there."""
         self._dozing = False
         self._over = Counters()
-        self.reveal: Callable[[Work], None] = lambda work: None
-        """Makes a call known that nobody knows of."""
         self._instruments = instruments
         self._counting: set[Server] = set()
         """Whoever keeps tallies."""
@@ -146,8 +144,8 @@ class Quick:
             if source is not None and source.quota is not None:
                 source.quota.stuck -= 1
             work = self._taken.pop(server, None)
-            if work is None and source is not None and came is Came.TAKEN:
-                work = self._given_up(server, source)
+            if work is not None and self._server is not None:
+                self._server.hold(work[0].listener, self._is_apart(work[0]))
             if server is not self._server:
                 self._close(server)
         self.settle()
@@ -236,16 +234,6 @@ class Quick:
             self._stale = False
         self.settle()
 
-    def _given_up(self, server: Server, source: Source) -> Work | None:
-        """What it was about to answer when it lost the lead, and could not after all."""
-        received = server.received()
-        # It may have been released since, for others to serve: this call is still ours.
-        if received is None or source.protocol.state is not ListenerState.OPEN:
-            return None
-        work = source, Exchange(received[1])
-        self.reveal(work)
-        return work
-
     def _renewed(self) -> Server | None:
         with self._lock:
             self._stale = False
@@ -290,9 +278,16 @@ class Quick:
         except Exception:
             _log.exception("%r is answered by Python alone", source.listener)
             return False
-        if source.quota is not None and source.quota.held:
+        if self._is_apart(source):
             server.hold(source.listener, True)
         return entered
+
+    def _is_apart(self, source: Source) -> bool:
+        """Whether it is received from as ever: one of its targets may call again meanwhile."""
+        quota = source.quota
+        return (quota is not None and quota.held) or any(
+            source is taken for taken, _ in self._taken.values()
+        )
 
     def _origin(self, source: Source) -> Origin:
         origin = Origin.OURS if source.ours else Origin(0)

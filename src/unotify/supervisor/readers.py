@@ -151,7 +151,7 @@ class Readers(Serving):
                 continue
             if came is not Came.LOOK:
                 if work is not None:
-                    self._engine.resume(*work)
+                    (self._engine.over if came is Came.LOST else self._engine.resume)(*work)
                 return
             for listener, ready in wait():
                 source = sources.get(listener)

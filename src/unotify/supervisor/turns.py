@@ -48,7 +48,6 @@ class Turns(Crew):
         self.quick = Quick(
             kernel, self._poller, self._lookout, self.sources, self._lock, engine.instruments
         )
-        self.quick.reveal = self._reveal
         self._busy_since = 0
         self._serving: Source | None = None
         self._current: Turn = []

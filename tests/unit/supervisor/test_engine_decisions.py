@@ -22,7 +22,7 @@ from unotify.errors import (
     TargetGone,
     Unsupported,
 )
-from unotify.protocol import Continue, Fail, Return
+from unotify.protocol import Continue, Exchange, Fail, Return
 from unotify.supervisor import Instrument
 
 PATH = 0x1000
@@ -439,3 +439,23 @@ def test_sync_wake_up_is_asked_for(rig: Rig) -> None:
     old.flags_error = unsupported()
     rig.supervisor.attach(old)
     assert rig.supervisor.statistics().listeners == 2
+
+
+def test_what_somebody_else_has_answered(rig: Rig) -> None:
+    """It is known no more, and neither counted nor answered again; what waited for it is served."""
+    supervisor = rig.supervise()
+    supervisor.on(Getpid)(lambda call: Return(7))
+    rig.attach()
+    engine, source = supervisor._engine, supervisor._readers.sources[rig.listener]
+    exchange = Exchange(rig.listener.notification("getpid", tid=300).raw)
+    source.protocol.begin(exchange)
+    assert engine.register(source, exchange) is exchange
+    follower = rig.notify("getpid", tid=300)
+    rig.settled(lambda: follower.sent)
+    assert follower.reply is None
+    engine.over(source, exchange)
+    assert follower.answer() == Return(7)
+    assert not source.protocol.under_way
+    assert (supervisor.statistics().answered, supervisor.statistics().gone) == (1, 0)
+    engine.over(source, exchange)  # a deadline was quicker
+    assert supervisor.statistics().answered == 1

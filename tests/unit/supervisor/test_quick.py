@@ -109,7 +109,6 @@ class Bench:
         self.quick = Quick(self.kernel, poller, poller, self.sources, self.lock, self.instruments)
         self.quick.shortcuts = lambda: RULES
         self.servers: list[FakeServer] = []
-        self.revealed: list[Any] = []
         self.found: list[tuple[Source, Any, int]] = []
 
     def make(self, rules: Sequence[Shortcut], counting: bool) -> FakeServer:
@@ -313,50 +312,22 @@ def test_a_lead_that_is_taken_away(bench: Bench) -> None:
     assert (bench.quick.stuck, bench.quick.in_flight) == (1, 1)
 
 
-def test_an_answer_that_came_to_nothing(bench: Bench) -> None:
-    """Who has lost the lead meanwhile makes its call known, and serves it."""
-    bench.quick.reveal = bench.revealed.append
+@pytest.mark.parametrize("came", [Came.TAKEN, Came.LOST])
+def test_who_is_acted_for_already(bench: Bench, came: Came) -> None:
+    """It is known to others from then on; its listener is held until it is over."""
     bench.quick.serve()
     (first,) = bench.servers
-    assert bench.take(Came.LOST)
-    first.came = [Came.TAKEN]
+    assert bench.take(Came.TAKEN)
+    bench.quick.serve()
+    assert bench.servers[1].held == {bench.listener}
+    second = bench.quick._server
     bench.quick._server, bench.quick._stale = first, False
-    came, work = bench.quick.serve()
-    assert came is Came.TAKEN
-    assert [work] == bench.revealed
-    assert work is not None
-    assert work[0] is bench.source
+    first.came = [came]
+    ((source, exchange, _),) = bench.found
+    assert bench.quick.serve() == (came, (source, exchange))
+    bench.quick._server = second
     assert bench.quick.stuck == 0
-
-
-def test_an_answer_that_came_to_nothing_at_the_end(bench: Bench) -> None:
-    """Its listener may be gone by then, which has answered it."""
-    bench.quick.serve()
-    (first,) = bench.servers
-    assert bench.take(Came.LOST)
-    first.came = [Came.TAKEN]
-    bench.quick._server, bench.quick._stale = first, False
-    bench.sources.clear()
-    bench.source.protocol.close()
-    assert bench.quick.serve() == (Came.TAKEN, None)
-
-
-def test_an_answer_that_came_to_nothing_after_a_release(bench: Bench) -> None:
-    """Others serve its listener by now; but of this call only we know."""
-    bench.quick.reveal = bench.revealed.append
-    bench.quick.serve()
-    (first,) = bench.servers
-    assert bench.take(Came.LOST)
-    with bench.lock:
-        del bench.sources[bench.listener]
-        bench.quick.drop(bench.source)
-    first.came = [Came.TAKEN]
-    bench.quick._server, bench.quick._stale = first, False
-    came, work = bench.quick.serve()
-    assert came is Came.TAKEN
-    assert work is not None
-    assert work[0] is bench.source
-    assert [work] == bench.revealed
+    assert not bench.quick._taken
 
 
 def test_since_when_a_call_that_is_taken_is_under_way(bench: Bench) -> None:

@@ -46,10 +46,10 @@ class Came(IntEnum):
     YOURS = 1
     """A notification was received that takes more; it is in `Server.received`."""
     TAKEN = 2
-    """A notification was received, and somebody else has the lead by now: serve what `Server.take`
-    has made of it, or what is in `Server.received` if that took the lead alone."""
+    """A notification was received and taken away by `Server.take`: serve what it was made."""
     LOST = 3
-    """It was answered; but somebody else waits for the listeners by now."""
+    """It was answered; but somebody else waits for the listeners by now. If it was taken away by
+    `Server.take` it was acted for already, and what it was made is over."""
     FULL = 4
     """It can count no more before `Server.tallies` was asked; then serve again."""
 
