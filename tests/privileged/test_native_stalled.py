@@ -51,12 +51,12 @@ def _policy(tmp_path: Path) -> str:
     return str(policy)
 
 
-def stalling(supervisor: Supervisor, **options: Any) -> Any:
-    """A program whose unlink names a page that nobody delivers, supervised; when it waits."""
+def stalling(supervisor: Supervisor, *delays: float, **options: Any) -> Any:
+    """A program whose unlink names a page that comes late or never, supervised; when it waits."""
     python = getattr(sys, "_base_executable", None) or sys.executable
     spawned = spawn(
         supervisor.program().encode(),
-        [python, "-I", "-S", MAIN, str(nr("userfaultfd")), str(nr("unlink"))],
+        [python, "-I", "-S", MAIN, str(nr("userfaultfd")), str(nr("unlink")), *map(str, delays)],
         popen_options={"stdout": subprocess.PIPE},
     )
     supervisor.attach(spawned.listener, **options)
@@ -95,3 +95,20 @@ def test_others_are_served_and_it_is_a_suspect(policy: str) -> None:
         until(lambda: not quota.stuck)
         # Whoever gets its number later does not wait for it.
         assert not supervisor._engine.busy
+
+
+def test_one_short_stall_after_the_other(policy: str) -> None:
+    """None is long enough to take the lead from it, and all others would wait for each."""
+    quota = Quota(4)
+    with Supervisor(policy=policy, deadline=60.0) as supervisor, Target("getppid") as target:
+        supervisor.attach(target.listener, quota=Quota(4))
+        process = stalling(supervisor, 0.0025, quota=quota)
+
+        def is_found_out() -> bool:
+            target.call("getppid")
+            assert target.answer()["errno"] == 18
+            return quota.held
+
+        until(is_found_out)
+        process.kill()
+        process.communicate()

@@ -191,6 +191,11 @@ class Quick:
             servers = {self._server, *self._stuck} - self._taken.keys()
             return sum(server is not None and server.since() != 0 for server in servers)
 
+    def whose(self) -> Source | None:
+        """Whose call is or was under way in here; under the lock."""
+        listener = None if self._server is None else self._server.whose()
+        return None if listener is None else self._sources.get(listener)
+
     def since(self) -> int:
         """Since when a call is under way in here, as perf_counter_ns; 0: none is."""
         server = self._server

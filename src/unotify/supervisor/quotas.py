@@ -7,7 +7,8 @@ one call is as many as each may have, so that there is a thread for whoever has 
 
 A leader that runs a slow handler holds the others up until it is found out (`readers`). So whoever
 was found out is *suspect*: its calls are received by the leader and handled in other threads,
-until enough of them in a row were quick.
+until enough of them in a row were quick. Whoever is found out again soon after has to be quick for
+twice as long each time: the time that it takes from others is a small share of theirs.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from unotify.errors import Conflict
 if TYPE_CHECKING:
     from unotify.supervisor.sources import Source
 
-__all__ = ["PROBATION", "Quota"]
+__all__ = ["LONGEST_PROBATION", "PROBATION", "Quota"]
 
 PROBATION: Final = 32
 """Quick calls in a row after which the leader handles a suspect's calls again."""
+LONGEST_PROBATION: Final = 1 << 16
+"""The same of one that is found out again and again: some seconds, if it does nothing else."""
+_FORGOTTEN: Final = 10 * 10**9
+"""Nanoseconds after which to have been found out does not count any more."""
 
 
 class Quota:
@@ -38,7 +43,17 @@ class Quota:
         held: All its calls are received by somebody who looks at this: see `quick`.
     """
 
-    __slots__ = ("held", "limit", "paused", "sources", "stuck", "suspect", "throttled")
+    __slots__ = (
+        "_found",
+        "_term",
+        "held",
+        "limit",
+        "paused",
+        "sources",
+        "stuck",
+        "suspect",
+        "throttled",
+    )
 
     def __init__(self, limit: int) -> None:
         if limit < 1:
@@ -48,6 +63,8 @@ class Quota:
         self.sources: frozenset[Source] = frozenset()
         self.paused: set[Source] = set()
         self.suspect = 0
+        self._term = PROBATION
+        self._found = -_FORGOTTEN
         self.stuck = 0
         self.held = False
 
@@ -65,9 +82,16 @@ class Quota:
         """Whether there may be no more now; *crowded*: threads are scarce."""
         return self.in_flight >= (1 if crowded else self.limit)
 
+    def found_out(self, now: int) -> None:
+        """Others had to wait for it, *now* in perf_counter_ns: it is a suspect."""
+        again = now - self._found < _FORGOTTEN
+        self._term = min(2 * self._term, LONGEST_PROBATION) if again else PROBATION
+        self._found = now
+        self.suspect = self._term
+
     def took(self, *, long: bool) -> None:
         """A call has been handled apart from the leader."""
-        self.suspect = PROBATION if long else max(0, self.suspect - 1)
+        self.suspect = self._term if long else max(0, self.suspect - 1)
 
     def __repr__(self) -> str:
         return f"<Quota {self.in_flight} of {self.limit}>"

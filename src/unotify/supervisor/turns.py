@@ -12,6 +12,7 @@ Why one leads and another looks at it, `readers` says.
 from __future__ import annotations
 
 import time
+from collections import deque
 from threading import Thread, current_thread
 from time import perf_counter_ns
 from typing import Final, TypeAlias
@@ -22,13 +23,20 @@ from unotify.supervisor.crew import Crew
 from unotify.supervisor.engine import Engine
 from unotify.supervisor.holding import after
 from unotify.supervisor.quick import Quick
-from unotify.supervisor.quotas import PROBATION
+from unotify.supervisor.quotas import Quota
 from unotify.supervisor.sources import Source
 
 __all__ = ["Turn", "Turns"]
 
 TAKEOVER: Final = 0.004
 """Seconds that a handler may take before somebody else leads."""
+
+_LINGER: Final = 1_000_000
+"""Nanoseconds that a call may take without Python: a quick one takes a fiftieth of it."""
+
+_LOOKS: Final = 32
+"""Looks of which a container makes a suspect of itself if it lingered at so many:"""
+_LINGERS: Final = 4
 
 _DROWSY: Final = 25
 """Looks without any call after which the understudy dozes."""
@@ -52,6 +60,7 @@ class Turns(Crew):
         self._serving: Source | None = None
         self._current: Turn = []
         self._dozing = False
+        self._looks: deque[Quota | None] = deque(maxlen=_LOOKS)
 
     def _limit(self) -> int:
         since = self.quick.since()
@@ -98,15 +107,31 @@ class Turns(Crew):
                 if self._is_wanted(since) and self._since() == since and self._take_over(me):
                     self._ensure()
                     return
-            elif since or self._current is not seen:
-                seen, quiet = self._current, 0
             else:
-                quiet += 1
+                self._note(since)
+                idle = not since and self._current is seen
+                seen, quiet = self._current, quiet + 1 if idle else 0
             if quiet < _DROWSY:
                 time.sleep(TAKEOVER)
             else:
                 self._doze()
                 quiet = 0
+
+    def _note(self, since: int) -> None:
+        """Note whose call others wait for, if it is one that takes no Python.
+
+        Each may be over in time, and there may be one after the other.
+        """
+        quota: Quota | None = None
+        if since and perf_counter_ns() - since >= _LINGER and self._poller.peek(self._lookout, 0):
+            with self._lock:
+                source = self.quick.whose()
+                if source is not None and self.quick.since() == since:
+                    quota = source.quota
+                    if quota is not None and self._looks.count(quota) >= _LINGERS - 1:
+                        self._suspect(source)
+                        self._looks.clear()
+        self._looks.append(quota)
 
     def _is_late(self, since: int) -> bool:
         """Whether a call that has been with its handler *since* then takes too long to wait for."""
@@ -160,7 +185,7 @@ class Turns(Crew):
 
     def _suspect(self, source: Source) -> None:
         if source.quota is not None:
-            source.quota.suspect = PROBATION
+            source.quota.found_out(perf_counter_ns())
             self.quick.hold(source.quota, True)
 
     def _found(self, source: Source, exchange: Exchange | None, since: int) -> None:

@@ -15,7 +15,8 @@ from unotify.calls import Call
 from unotify.errors import Conflict, KernelError
 from unotify.protocol import Fail, Return
 from unotify.supervisor import Held, Quota, Supervisor, readers, turns
-from unotify.supervisor.quotas import PROBATION
+from unotify.supervisor.quotas import LONGEST_PROBATION, PROBATION
+from unotify.supervisor.sources import Source
 
 
 class Holding:
@@ -336,3 +337,44 @@ def test_what_others_have_received_counts_at_once(threaded: Rig) -> None:
     holding.wait_for(1)
     holding.held[0].release(Return(1))
     assert left.answer() == Return(1)
+
+
+def test_who_is_found_out_again_and_again() -> None:
+    """Each time soon after another it has to be quick for longer; that is forgotten some day."""
+    quota, second = Quota(4), 10**9
+    terms = []
+    for now in range(14):
+        quota.found_out(now * second)
+        terms.append(quota.suspect)
+    assert terms[:3] == [PROBATION, 2 * PROBATION, 4 * PROBATION]
+    assert terms[-2:] == [LONGEST_PROBATION, LONGEST_PROBATION]
+    quota.took(long=False)
+    assert quota.suspect == LONGEST_PROBATION - 1
+    quota.took(long=True)
+    assert quota.suspect == LONGEST_PROBATION
+    quota.found_out(60 * second)
+    assert quota.suspect == PROBATION
+
+
+@pytest.mark.parametrize("lingering", [1, 2])
+def test_who_lingers_in_each_call(
+    threaded: Rig, monkeypatch: pytest.MonkeyPatch, lingering: int
+) -> None:
+    """Whoever is looked at again and again while others wait is a suspect, before it is late."""
+    readers_ = threaded.supervise()._readers
+    quotas = Quota(4), Quota(4)
+    sources = [Source(threaded.kernel.listener(), threaded.kernel, quota=quota) for quota in quotas]
+    now = time.perf_counter_ns()
+    monkeypatch.setattr(readers_._poller, "peek", lambda bell, timeout: True)
+    monkeypatch.setattr(readers_.quick, "since", lambda: now - 2_000_000)
+    looks = itertools.cycle(sources[:lingering])
+    monkeypatch.setattr(readers_.quick, "whose", lambda: next(looks))
+    for _ in range(3 * lingering):
+        readers_._note(now)  # of another call than what is under way by now
+        readers_._note(0)
+    assert not any(quota.suspect for quota in quotas)
+    for _ in range(3 * lingering):
+        readers_._note(now - 2_000_000)
+    assert not any(quota.suspect for quota in quotas)
+    readers_._note(now - 2_000_000)
+    assert [bool(quota.suspect) for quota in quotas] == [True, False]
