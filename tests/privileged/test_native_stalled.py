@@ -83,6 +83,7 @@ def test_others_are_served_and_it_is_a_suspect(policy: str) -> None:
     with Supervisor(policy=policy, deadline=60.0) as supervisor, Target("getppid") as target:
         supervisor.attach(target.listener)
         process = stalling(supervisor, quota=quota)
+        until(lambda: supervisor.statistics().in_flight)
         for _ in range(3):
             target.call("getppid")
             assert target.answer()["errno"] == 18

@@ -14,8 +14,9 @@
  *
  * A server makes device nodes that are listed, as unotify.handlers.devices does. Before anything is
  * done it takes the call for its own, so that nobody else does it too; and where nobody takes its
- * answer, since the target has gone or its deadline was over, what it has made is removed. It does so only on mounts where a device is of use. Python
- * finds that out, for each mount with the first node that is made there, and tells us.
+ * answer, since the target has gone or its deadline was over, what it has made is removed. It does
+ * so only on mounts where a device is of use. Python finds that out, for each mount with the first
+ * node that is made there, and tells us.
  */
 #define _GNU_SOURCE
 #define Py_LIMITED_API 0x030b0000
