@@ -21,7 +21,7 @@ libc.syscall.restype = ctypes.c_long
 
 userfaultfd, number = map(int, sys.argv[1:3])
 delays = [float(word) for word in sys.argv[3:]]
-pages = mmap.mmap(-1, mmap.PAGESIZE)
+pages = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
 fd = libc.syscall(ctypes.c_long(userfaultfd), ctypes.c_long(0))
 if fd < 0:

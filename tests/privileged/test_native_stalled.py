@@ -73,7 +73,7 @@ def test_a_deadline_holds_there_too(policy: str) -> None:
         assert process.wait(PATIENCE) == 0
         assert time.monotonic() - before >= 0.3
         process.stdout.close()
-        assert supervisor.statistics().expired == 1
+        until(lambda: supervisor.statistics().expired == 1)
         until(lambda: not supervisor.statistics().in_flight)
 
 
