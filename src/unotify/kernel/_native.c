@@ -183,12 +183,14 @@ static PyObject *server_counts(PyObject *self, PyObject *unused)
 
 	(void)unused;
 	for (int i = 0; buckets && i < 64; i++) {
-		PyObject *count = PyLong_FromUnsignedLongLong(s->buckets[i]);
+		PyObject *count = PyLong_FromUnsignedLongLong(atomic_load(&s->buckets[i]));
 
 		if (!count || PyList_SetItem(buckets, i, count))
 			Py_CLEAR(buckets);
 	}
-	return buckets ? Py_BuildValue("KKN", s->gone, s->racy, buckets) : NULL;
+	if (!buckets)
+		return NULL;
+	return Py_BuildValue("KKN", atomic_load(&s->gone), atomic_load(&s->racy), buckets);
 }
 
 static PyObject *server_tallies(PyObject *self, PyObject *unused)

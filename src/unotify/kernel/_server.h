@@ -102,7 +102,7 @@ struct server {
 
 	atomic_int state, dozing, retired;
 	atomic_llong since;
-	uint64_t gone, racy, buckets[64];
+	atomic_ullong gone, racy, buckets[64]; /* who asks may be another thread */
 	struct tally *tallies; /* or NULL: nobody wants them */
 	int tallied; /* how many are known */
 	struct source from; /* where the notification came from, as it was then */
