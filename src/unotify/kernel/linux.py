@@ -76,6 +76,14 @@ class LinuxKernel:
         actor = self.__dict__.get("actor")
         return self._guard.stalled + (0 if actor is None else actor.interrupter.blocked)
 
+    def sleeps(self, tid: int) -> bool:
+        """Whether our own thread *tid* waits for something; not a processor, or that is unknown."""
+        try:
+            with open(f"/proc/self/task/{tid}/stat", "rb") as file:
+                return file.read().rpartition(b") ")[2][:1] != b"R"
+        except OSError:
+            return False
+
     @cached_property
     def actor(self) -> Actor:
         """Who acts for targets; made when somebody wants it."""

@@ -82,16 +82,23 @@ class Quota:
         """Whether there may be no more now; *crowded*: threads are scarce."""
         return self.in_flight >= (1 if crowded else self.limit)
 
-    def found_out(self, now: int) -> None:
-        """Others had to wait for it, *now* in perf_counter_ns: it is a suspect."""
-        again = now - self._found < _FORGOTTEN
-        self._term = min(2 * self._term, LONGEST_PROBATION) if again else PROBATION
-        self._found = now
-        self.suspect = self._term
+    def found_out(self, now: int, *, surely: bool) -> None:
+        """Others had to wait for it: it is a suspect.
+
+        Args:
+            now: As perf_counter_ns.
+            surely: Nothing else has made them wait, such as a machine that is busy.
+        """
+        term = PROBATION
+        if surely:
+            if now - self._found < _FORGOTTEN:
+                term = min(2 * self._term, LONGEST_PROBATION)
+            self._term, self._found = term, now
+        self.suspect = max(self.suspect, term)
 
     def took(self, *, long: bool) -> None:
         """A call has been handled apart from the leader."""
-        self.suspect = self._term if long else max(0, self.suspect - 1)
+        self.suspect = max(self.suspect, PROBATION) if long else max(0, self.suspect - 1)
 
     def __repr__(self) -> str:
         return f"<Quota {self.in_flight} of {self.limit}>"

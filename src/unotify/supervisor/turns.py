@@ -31,8 +31,8 @@ __all__ = ["Turn", "Turns"]
 TAKEOVER: Final = 0.004
 """Seconds that a handler may take before somebody else leads."""
 
-_LINGER: Final = 1_000_000
-"""Nanoseconds that a call may take without Python: a quick one takes a fiftieth of it."""
+_LINGER: Final = 500_000
+"""Nanoseconds that a call may take without Python: a quick one takes a twentieth of it."""
 
 _LOOKS: Final = 32
 """Looks of which a container makes a suspect of itself if it lingered at so many:"""
@@ -123,15 +123,22 @@ class Turns(Crew):
         Each may be over in time, and there may be one after the other.
         """
         quota: Quota | None = None
-        if since and perf_counter_ns() - since >= _LINGER and self._poller.peek(self._lookout, 0):
+        # A thread that has no processor says nothing of the call that it is in.
+        lingers = since and perf_counter_ns() - since >= _LINGER and self._sleeps()
+        if lingers and self._poller.peek(self._lookout, 0):
             with self._lock:
                 source = self.quick.whose()
                 if source is not None and self.quick.since() == since:
                     quota = source.quota
                     if quota is not None and self._looks.count(quota) >= _LINGERS - 1:
-                        self._suspect(source)
+                        self._suspect(source, surely=True)
                         self._looks.clear()
         self._looks.append(quota)
+
+    def _sleeps(self) -> bool:
+        """Whether the leader waits for something, and not for a processor."""
+        tid = getattr(self._leader, "native_id", None)
+        return tid is not None and self._kernel.sleeps(tid)
 
     def _is_late(self, since: int) -> bool:
         """Whether a call that has been with its handler *since* then takes too long to wait for."""
@@ -176,22 +183,22 @@ class Turns(Crew):
                     return False
             else:
                 if source is not None:
-                    self._suspect(source)
+                    self._suspect(source, surely=False)
                 self._reveal(unknown)
             self._leader = None if me is not self._understudy else me
             self._understudy = None
             self._busy_since = 0
             return True
 
-    def _suspect(self, source: Source) -> None:
+    def _suspect(self, source: Source, *, surely: bool) -> None:
         if source.quota is not None:
-            source.quota.found_out(perf_counter_ns())
+            source.quota.found_out(perf_counter_ns(), surely=surely)
             self.quick.hold(source.quota, True)
 
     def _found(self, source: Source, exchange: Exchange | None, since: int) -> None:
         """Make known what began *since* then without Python, and has a deadline from then on."""
         if self._is_late(since):
-            self._suspect(source)
+            self._suspect(source, surely=self._sleeps())
         if exchange is None:
             return
         self._reveal((source, exchange))

@@ -132,6 +132,10 @@ class SimulatedKernel(Lending):
         """How many threads are lost to stalled reads: what a test has put into `stalls`."""
         return self.stalls
 
+    def sleeps(self, tid: int) -> bool:
+        """No thread of ours waits in here."""
+        return False
+
     def features(self) -> frozenset[Feature]:
         """What a probe of this kernel finds."""
         return features_of(self.world.traits)

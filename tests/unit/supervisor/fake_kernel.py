@@ -476,6 +476,8 @@ class FakeKernel:
         self.resolved: list[tuple[bytes, int, bool, bool]] = []
         self.killed: list[int] = []
         self.rests = 0
+        self.sleeping = True
+        """Whether threads of ours that are looked at wait for something."""
         self.make_server: Callable[..., Server] | None = None
         """Makes who answers without Python."""
         self.contents: list[tuple[bytes, bool]] = []
@@ -507,6 +509,9 @@ class FakeKernel:
     def poller(self) -> FakePoller:
         self.pollers.append(FakePoller(self))
         return self.pollers[-1]
+
+    def sleeps(self, tid: int) -> bool:
+        return self.sleeping
 
     def user_namespace(self, pid: int) -> str:
         return "user:[1]" if pid == os.getpid() else ""

@@ -344,15 +344,28 @@ def test_who_is_found_out_again_and_again() -> None:
     quota, second = Quota(4), 10**9
     terms = []
     for now in range(14):
-        quota.found_out(now * second)
+        quota.suspect = 0
+        quota.found_out(now * second, surely=True)
         terms.append(quota.suspect)
     assert terms[:3] == [PROBATION, 2 * PROBATION, 4 * PROBATION]
     assert terms[-2:] == [LONGEST_PROBATION, LONGEST_PROBATION]
     quota.took(long=False)
-    assert quota.suspect == LONGEST_PROBATION - 1
     quota.took(long=True)
-    assert quota.suspect == LONGEST_PROBATION
-    quota.found_out(60 * second)
+    quota.found_out(15 * second, surely=False)
+    assert quota.suspect == LONGEST_PROBATION - 1
+    quota.suspect = 0
+    quota.found_out(60 * second, surely=True)
+    assert quota.suspect == PROBATION
+
+
+def test_who_may_have_had_no_processor() -> None:
+    """Where the machine may be to blame it is the same short time, however often."""
+    quota = Quota(4)
+    for now in range(5):
+        quota.found_out(now, surely=False)
+        assert quota.suspect == PROBATION
+    quota.suspect = 3
+    quota.took(long=True)
     assert quota.suspect == PROBATION
 
 
@@ -362,6 +375,7 @@ def test_who_lingers_in_each_call(
 ) -> None:
     """Whoever is looked at again and again while others wait is a suspect, before it is late."""
     readers_ = threaded.supervise()._readers
+    readers_._leader = threading.current_thread()
     quotas = Quota(4), Quota(4)
     sources = [Source(threaded.kernel.listener(), threaded.kernel, quota=quota) for quota in quotas]
     now = time.perf_counter_ns()
@@ -369,6 +383,10 @@ def test_who_lingers_in_each_call(
     monkeypatch.setattr(readers_.quick, "since", lambda: now - 2_000_000)
     looks = itertools.cycle(sources[:lingering])
     monkeypatch.setattr(readers_.quick, "whose", lambda: next(looks))
+    threaded.kernel.sleeping = False
+    for _ in range(8):
+        readers_._note(now - 2_000_000)
+    threaded.kernel.sleeping = True
     for _ in range(3 * lingering):
         readers_._note(now)  # of another call than what is under way by now
         readers_._note(0)

@@ -32,6 +32,9 @@ class Kernel(Protocol):
     def stalled(self) -> int:
         """How many threads are lost to reads that their targets stall (M4)."""
 
+    def sleeps(self, tid: int) -> bool:
+        """Whether our own thread *tid* waits for something, and not for a processor."""
+
     def features(self) -> frozenset[Feature]:
         """What this kernel has: probed once, in a throw-away child, then remembered."""
 
