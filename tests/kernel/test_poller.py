@@ -111,6 +111,39 @@ def test_a_listener_added_during_a_wait_is_seen(poller: LinuxPoller) -> None:
         poller.remove(target.listener)
 
 
+def test_who_is_waited_for_is_known_at_once(
+    poller: LinuxPoller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits sees a listener once the kernel knows it; one that is refused is not there."""
+    seen: list[object] = []
+    epoll = poller._epoll
+
+    class Quick:
+        """Returns in another thread before `register` does."""
+
+        def register(self, fd: int, mask: int) -> None:
+            if fd == fails:
+                raise OSError(28, "too many watches")
+            epoll.register(fd, mask)
+            seen.extend(poller.wait(PATIENCE))
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(epoll, name)
+
+    with Target("getppid") as target, Target("getppid") as other:
+        fails = other.listener.fileno()
+        target.call("getppid")
+        until(target.listener.pending)
+        monkeypatch.setattr(poller, "_epoll", Quick())
+        poller.add(target.listener)
+        assert seen == [(target.listener, Ready.PENDING)]
+        with pytest.raises(OSError, match="too many"):
+            poller.add(other.listener)
+        assert list(poller.wait(0)) == [(target.listener, Ready.PENDING)]
+        monkeypatch.undo()
+        poller.add(other.listener)
+
+
 def test_a_signal_handler_may_wake(poller: LinuxPoller) -> None:
     """The handler runs during the wait, and its wake-up ends that very wait."""
     previous = signal.signal(signal.SIGALRM, lambda number, frame: poller.wake())

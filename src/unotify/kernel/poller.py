@@ -60,9 +60,17 @@ class LinuxPoller:
             fd = listener.fileno()
             if fd < 0:
                 raise ValueError(f"{listener!r} is closed")
-            self._epoll.register(fd, _IN)
-            self._fds[listener] = fd
+            before = self._alone.get((fd, _IN))
+            # Whoever waits may return before we go on: it has to know whose event it is.
             self._alone[fd, _IN] = ((listener, Ready.PENDING),)
+            try:
+                self._epoll.register(fd, _IN)
+            except BaseException:
+                del self._alone[fd, _IN]
+                if before is not None:
+                    self._alone[fd, _IN] = before
+                raise
+            self._fds[listener] = fd
 
     def remove(self, listener: Listener) -> None:
         """Watch *listener* no more; no error if it was not watched."""
