@@ -130,6 +130,15 @@ def _needs_root() -> None:
     need_root()
 
 
+@pytest.fixture(name="needs_native", scope="session")
+def _needs_native() -> None:
+    """The native part, or no test."""
+    from unotify.kernel import native
+
+    if not native.installed():
+        missing("the native part is not installed: it takes a C compiler and Python's headers")
+
+
 @pytest.fixture(name="as_nobody")
 def _as_nobody(needs_root: None) -> dict[str, object]:
     """The options of subprocess that start a process as an ordinary user."""

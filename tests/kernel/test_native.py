@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from benchmarks.peers.supervised import KEEPING
-from tests.conftest import missing
 from tests.kernel.perform_support import PYTHON, attempt, descriptors, start, told
 from tests.kernel.targets import until
 from unotify import Fail, Instrument, Supervisor
@@ -28,6 +27,8 @@ from unotify.errors import BadAddress, PathTooLong, Unsupported
 from unotify.kernel import memory, native, rights
 from unotify.kernel.interface import Came
 from unotify.kernel.memory import LinuxMemory
+
+pytestmark = pytest.mark.usefixtures("needs_native")
 
 RULES = """
 version = 1
@@ -56,13 +57,6 @@ both = pytest.mark.parametrize("more", ["", KEEPING], ids=["free", "kept"])
 def no_descriptor() -> bytes:
     """What an open says when there are too many."""
     raise OSError(errno.EMFILE, "too many open files")
-
-
-@pytest.fixture(autouse=True)
-def _native() -> None:
-    """All of it is about the native part."""
-    if not native.installed():
-        missing("the native part is not installed: it takes a C compiler and Python's headers")
 
 
 def supervised(tmp_path: Path, more: str = "") -> Supervisor:

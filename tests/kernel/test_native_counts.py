@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
 from tests.kernel.perform_support import PYTHON, attempt, start
 from unotify import Counted, Instrument, Supervisor
 from unotify.abi.seccomp import Action
@@ -28,6 +27,8 @@ from unotify.kernel.linux import LinuxKernel
 from unotify.oci.accounts import Accounts, outcome
 from unotify.oci.containers import Containers
 from unotify.protocol import Reply
+
+pytestmark = pytest.mark.usefixtures("needs_native")
 
 POLICY = """
 version = 1
@@ -63,13 +64,6 @@ EXPECTED = {
     ("unlink", "continued"): 100,
 }
 """Beside what Python itself opens to start."""
-
-
-@pytest.fixture(autouse=True)
-def _native() -> None:
-    """All of it is about the native part."""
-    if not native.installed():
-        missing("the native part is not installed: it takes a C compiler and Python's headers")
 
 
 @pytest.fixture(name="policy")

@@ -108,10 +108,8 @@ class Bench:
 
 
 @pytest.fixture(name="bench", scope="module")
-def _bench() -> Iterator[Bench]:
+def _bench(needs_native: None) -> Iterator[Bench]:
     """One for all."""
-    if not native.installed():
-        missing("the native part is not installed: it takes a C compiler and Python's headers")
     bench = Bench()
     yield bench
     bench.close()

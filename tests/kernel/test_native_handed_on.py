@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
 from tests.kernel.targets import PATIENCE, notifying, nr, until
 from unotify import Quota, Supervisor
-from unotify.kernel import native
 from unotify.kernel.journaled import JournaledListener
 from unotify.kernel.listener import LinuxListener
 from unotify.kernel.spawn import spawn
+
+pytestmark = pytest.mark.usefixtures("needs_native")
 
 MAIN = str(Path(__file__).with_name("native_killed_main.py"))
 LONG = bool(os.environ.get("UNOTIFY_TEST_LONG"))
@@ -67,13 +67,6 @@ over.set()
 for thread in threads: thread.join()
 print(json.dumps([done[0], wrong]), flush=True)
 """
-
-
-@pytest.fixture(autouse=True)
-def _native() -> None:
-    """All of it is about the native part."""
-    if not native.installed():
-        missing("the native part is not installed: it takes a C compiler and Python's headers")
 
 
 @pytest.fixture(name="policy")

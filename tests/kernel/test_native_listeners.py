@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
 from tests.kernel.targets import Target, nr, until
 from unotify import Quota, Return, Supervisor
-from unotify.kernel import native
 from unotify.kernel.journaled import JournaledListener
+
+pytestmark = pytest.mark.usefixtures("needs_native")
 
 RULES = """
 version = 1
@@ -30,13 +30,6 @@ do = { fail = "EXDEV" }
 calls = ["openat"]
 do = "perform"
 """
-
-
-@pytest.fixture(autouse=True)
-def _native() -> None:
-    """All of it is about the native part."""
-    if not native.installed():
-        missing("the native part is not installed: it takes a C compiler and Python's headers")
 
 
 @pytest.fixture(name="supervisor")

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
 from tests.kernel.targets import PATIENCE, Target, nr, until
 from unotify import Quota, Supervisor
-from unotify.kernel import native
 from unotify.kernel.spawn import spawn
+
+pytestmark = pytest.mark.usefixtures("needs_native")
 
 MAIN = str(Path(__file__).with_name("stalling_target.py"))
 RULES = """
@@ -34,13 +34,6 @@ do = "deny"
 calls = ["getppid"]
 do = { fail = "EXDEV" }
 """
-
-
-@pytest.fixture(autouse=True)
-def _native() -> None:
-    """All of it is about the native part."""
-    if not native.installed():
-        missing("the native part is not installed: it takes a C compiler and Python's headers")
 
 
 @pytest.fixture(name="policy")
