@@ -411,3 +411,13 @@ def test_whoever_does_not_count_has_room_for_all(bench: Bench) -> None:
     assert server.tallies() == []
     assert sum(server.counts()[2]) == ROUNDS * KINDS
     server.close()
+
+
+def test_nobody_is_told_of_who_was_dropped(bench: Bench) -> None:
+    """What is counted for a listener after it was dropped is nobody's, and no fault."""
+    server = bench.server(counting=True)
+    bench.serve(server, server.tallies)
+    server.drop(bench.listener)
+    assert server.tallies() == []
+    assert sum(server.counts()[2]) == ROUNDS * KINDS
+    server.close()

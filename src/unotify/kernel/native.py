@@ -216,10 +216,14 @@ class NativeServer:
         return gone, racy, buckets
 
     def tallies(self) -> list[Tally]:
-        """What was answered since this was asked last; nobody else asks meanwhile."""
+        """What was answered since this was asked last; nobody else asks meanwhile.
+
+        But for what came of calls that were under way when their listener was dropped, at the end.
+        """
         return [
-            Tally(self._listeners[fd], nr, OUTCOMES[outcome - 1], *rest)
+            Tally(listener, nr, OUTCOMES[outcome - 1], *rest)
             for fd, nr, outcome, *rest in _TALLY.iter_unpack(self._server.tallies())
+            if (listener := self._listeners.get(fd)) is not None
         ]
 
     def close(self) -> None:
