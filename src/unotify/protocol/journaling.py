@@ -161,7 +161,7 @@ class Journaling(ABC):
         """Write down what somebody else has received, and is to be answered here."""
         slot = self._room()
         self.journal.write(slot, notification)
-        self._slots[_id_of(notification)[0]] = slot
+        self.adopt(slot, notification)
 
     def adopt(self, slot: int, notification: bytes) -> None:
         """Answer here what somebody else has received into *slot*, which nobody else uses."""

@@ -58,11 +58,8 @@ class Engine(Holding):
         """Serve what was made known while its thread was stuck, unless it is over by now."""
         if exchange.waiting:
             self.serve(source, exchange)
-            return
-        # By its deadline, or with its target; what its thread asked after it waits for us.
-        _, follower = self._claim(source, exchange)
-        if follower is not None:
-            self.serve(*follower)
+        else:  # by its deadline, or with its target; what its thread asked after it waits for us
+            self.over(source, exchange)
 
     def _serve(self, source: Source, exchange: Exchange) -> Work | None:
         started = perf_counter_ns()
@@ -151,7 +148,10 @@ class Engine(Holding):
         self._watch(Watch(source, self._call(source, exchange), _NOBODY, started, due))
 
     def over(self, source: Source, exchange: Exchange) -> None:
-        """Forget what was made known and then answered, and counted, by somebody else."""
+        """Forget what was made known and then answered, and counted, by somebody else.
+
+        What its thread has asked after it is served.
+        """
         claimed, follower = self._claim(source, exchange)
         if claimed:
             deliver(source, exchange, Return(0))  # to nobody; but a journal forgets it then

@@ -164,8 +164,7 @@ class Quick:
             return False
         # Of this very call: what was asked before may be that of the one before.
         since = server.since() or perf_counter_ns()
-        whose = server.whose()
-        source = None if whose is None else self._sources.get(whose)
+        source = self.whose()
         if source is not None:
             work = self._received(server) if came is Came.TAKEN else None
             if work is not None:
