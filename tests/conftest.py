@@ -112,6 +112,14 @@ def need_root() -> None:
         missing("this needs root")
 
 
+def need_native() -> None:
+    """Go on with the native part alone."""
+    from unotify.kernel import native
+
+    if not native.installed():
+        missing("the native part is not installed: it takes a C compiler and Python's headers")
+
+
 @functools.cache
 def _no_notification() -> str | None:
     from unotify.errors import KernelError
@@ -133,10 +141,16 @@ def _needs_root() -> None:
 @pytest.fixture(name="needs_native", scope="session")
 def _needs_native() -> None:
     """The native part, or no test."""
+    need_native()
+
+
+@pytest.fixture(name="native_backend")
+def _native_backend() -> None:
+    """The native part as the backend, or no test."""
     from unotify.kernel import native
 
-    if not native.installed():
-        missing("the native part is not installed: it takes a C compiler and Python's headers")
+    if native.backend() != "native":
+        missing("the native part is not installed, or not wanted")
 
 
 @pytest.fixture(name="as_nobody")

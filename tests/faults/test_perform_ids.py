@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
+from tests.conftest import missing, need_native
 from tests.faults.test_storms import LONG
 from tests.kernel.perform_support import descriptors
 from tests.kernel.targets import until
 from unotify import Supervisor
-from unotify.kernel import native
 
 # Numbers of processes are used again after 32,768 of them, or after four million.
 PROCESSES = {"native": 1_000_000, "python": 100_000} if LONG else {"native": 5_000, "python": 500}
@@ -76,8 +75,8 @@ def test_very_many_processes_and_ids_leave_nothing_behind(
     target: str, tmp_path: Path, backend: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each process calls once and ends, then one calls on: neither memory nor descriptors grow."""
-    if backend == "native" and not native.installed():
-        missing("the native part is not installed")
+    if backend == "native":
+        need_native()
     monkeypatch.setenv("UNOTIFY_BACKEND", backend)
     many = PROCESSES[backend]
     file = tmp_path.resolve() / "file"

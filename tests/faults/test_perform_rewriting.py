@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
+from tests.conftest import missing, need_native
 from tests.faults.test_storms import LONG
 from unotify import Fail, Reply, Supervisor
 from unotify.calls import Connect, OpenAt, OpenAt2
-from unotify.kernel import native
 
 COUNT = 100_000 if LONG else 2_000
 
@@ -58,8 +57,8 @@ def test_a_path_that_is_rewritten(
     target: str, tmp_path: Path, question: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is opened is what the rule allowed, never what is in memory by then."""
-    if backend == "native" and not native.installed():
-        missing("the native part is not installed")
+    if backend == "native":
+        need_native()
     monkeypatch.setenv("UNOTIFY_BACKEND", backend)
     for name in ("good", "evil"):
         (tmp_path / name).write_text(name)

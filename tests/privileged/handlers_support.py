@@ -97,6 +97,16 @@ def open_to_all(directory: Path) -> Path:
     return directory
 
 
+def numbers_of(place: Path) -> dict[str, tuple[int, ...]]:
+    """Mode, device and owners of each file below *place*."""
+    found = {}
+    for path in sorted(place.rglob("*")):
+        status = path.lstat()
+        numbers = status.st_mode, status.st_rdev, status.st_uid, status.st_gid
+        found[str(path.relative_to(place))] = numbers
+    return found
+
+
 @contextmanager
 def handled(*rules: str, add: bool = True, **options: Any) -> Iterator[tuple[Supervisor, Notes]]:
     """A supervisor with a policy of *rules*, each ``CALLS: DO`` or ``CALLS: DO if WHERE``."""

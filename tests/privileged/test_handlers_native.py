@@ -20,7 +20,7 @@ import pytest
 from tests.conftest import missing
 from tests.kernel.perform_support import PYTHON
 from tests.kernel.targets import until
-from tests.privileged.handlers_support import _HEAD, open_to_all, told
+from tests.privileged.handlers_support import _HEAD, numbers_of, open_to_all, told
 from tests.privileged.loop_support import image, loop
 from unotify import Supervisor
 from unotify.abi.seccomp import FilterFlag
@@ -32,6 +32,8 @@ from unotify.kernel.nodes import Node
 from unotify.kernel.rights import mine
 from unotify.kernel.surroundings import user_namespace_of
 from unotify.policy.loader import load
+
+pytestmark = pytest.mark.usefixtures("native_backend")
 
 POLICY = """
 version = 1
@@ -49,12 +51,6 @@ def attempt(name, mode=char, device=null, **more):
     os.getppid()
     return found
 """
-
-
-@pytest.fixture(autouse=True)
-def _native() -> None:
-    if native.backend() != "native":
-        missing("the native part is not installed, or not wanted")
 
 
 @pytest.fixture(name="place")
@@ -141,15 +137,6 @@ def nodes(*args: Any, faults: int = 0, **more: Any) -> Iterator[Nodes]:
     assert made.supervisor.statistics().faults == faults
 
 
-def _tree(place: Path) -> dict[str, tuple[int, ...]]:
-    found = {}
-    for path in sorted(place.rglob("*")):
-        status = path.lstat()
-        numbers = status.st_mode, status.st_rdev, status.st_uid, status.st_gid
-        found[str(path.relative_to(place))] = numbers
-    return found
-
-
 _CASES = """
 os.chdir(sys.argv[1])
 place, here = sys.argv[1], os.path.basename(sys.argv[1])
@@ -222,7 +209,7 @@ def test_both_backends_make_the_same(place: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("UNOTIFY_BACKEND", backend)
         with nodes() as made:
             answers = made.run(_CASES, _new(place))
-        found[backend] = answers, _tree(place)
+        found[backend] = answers, numbers_of(place)
         quick = {key for key, plain in zip(answers, made.quick, strict=True) if plain}
         quick -= {"first"}  # the first on this mount, unless another test was there
         assert quick == (
@@ -301,7 +288,14 @@ say([attempt(name) for name in ("/first", "/second", "/../../third", "/below/fou
     with nodes() as made:
         assert made.run(code, place) == [0, 0, 0, 0, 0]
     assert made.quick[1:] == [True, True, True, True]
-    assert sorted(_tree(place)) == ["below", "below/fourth", "fifth", "first", "second", "third"]
+    assert sorted(numbers_of(place)) == [
+        "below",
+        "below/fourth",
+        "fifth",
+        "first",
+        "second",
+        "third",
+    ]
 
 
 def test_another_user_namespace(place: Path) -> None:
@@ -394,7 +388,7 @@ say(0)
         os.umask(0o077)
         assert process.communicate(b"\n", timeout=60) == (b"0\n", None)
     assert made.quick[1:] == [True, False]
-    assert {each[0] & 0o777 for each in _tree(place).values()} == {0o644}
+    assert {each[0] & 0o777 for each in numbers_of(place).values()} == {0o644}
 
 
 def test_a_default_acl(place: Path) -> None:
@@ -408,7 +402,7 @@ def test_a_default_acl(place: Path) -> None:
     with nodes() as made:
         assert made.run(_TWICE, place) == [0, 0, 0]
     assert made.quick[1:] == [True, True]
-    assert {each[0] & 0o777 for each in _tree(place).values()} == {0o666}
+    assert {each[0] & 0o777 for each in numbers_of(place).values()} == {0o666}
 
 
 # -- targets that are killed, or hostile
@@ -514,7 +508,7 @@ def test_a_target_that_moves_things(place: Path) -> None:
     with nodes() as made:
         count, odd = made.run(_HOSTILE, place)
         assert made.native > 100
-    found = [each for each in _tree(place).values() if stat.S_ISCHR(each[0])]
+    found = [each for each in numbers_of(place).values() if stat.S_ISCHR(each[0])]
     assert count == len(found)
     assert set(odd) <= {"ENOENT", "ELOOP", "EEXIST"}
     assert {each[0] & 0o7777 for each in found} == {0o644}

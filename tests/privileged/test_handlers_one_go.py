@@ -14,11 +14,10 @@ import pytest
 
 from tests.conftest import missing
 from tests.kernel.targets import until
-from tests.privileged.handlers_support import attempt, handled, open_to_all
+from tests.privileged.handlers_support import attempt, handled, numbers_of, open_to_all
 from unotify.abi.types import NotificationId, Tid
 from unotify.calls.acts import Act
 from unotify.calls.lookups import Spot
-from unotify.kernel import native
 from unotify.kernel.home import Home
 from unotify.kernel.listener import LinuxListener
 from unotify.kernel.making import Made, Maker
@@ -97,37 +96,23 @@ def _tries(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, Made | None]]:
     return found
 
 
-def _tree(place: Path) -> dict[str, tuple[int, ...]]:
-    found = {}
-    for path in sorted(place.rglob("*")):
-        status = path.lstat()
-        numbers = status.st_mode, status.st_rdev, status.st_uid, status.st_gid
-        found[str(path.relative_to(place))] = numbers
-    return found
-
-
 def _umask() -> int:
     before = os.umask(0)
     os.umask(before)
     return before
 
 
-def _require() -> None:
-    if native.backend() != "native":
-        missing("the native part is not installed, or not wanted")
-
-
+@pytest.mark.usefixtures("native_backend")
 def test_as_step_by_step(
     place: Path, tries: list[tuple[bytes, Made | None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same answers, and the same files: with owners, modes and errnos."""
-    _require()
 
     def run() -> tuple[Any, dict[str, tuple[int, ...]]]:
         with handled(RULE) as (supervisor, notes):
             found = attempt(supervisor, _CODE, place, _umask())
         assert notes.faults == []
-        tree = _tree(place)
+        tree = numbers_of(place)
         shutil.rmtree(place)
         _made(place)
         return found, tree
@@ -153,9 +138,9 @@ def test_as_step_by_step(
     assert {"link/through", f"../{place.name}/up", "none/x", "masked", "slash/"} <= made.keys()
 
 
+@pytest.mark.usefixtures("native_backend")
 def test_who_has_gone(place: Path) -> None:
     """Nothing is made for a notification that nobody waits for (P8)."""
-    _require()
     act = Act("mkdirat", "mkdirat", {"mode": 0o755}, {"path": Spot(os.fsencode(place / "made"))})
     with handled(RULE) as (supervisor, _):
         seen: list[Any] = []
@@ -220,10 +205,9 @@ def _some_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.mark.usefixtures("umask")
+@pytest.mark.usefixtures("native_backend", "umask")
 def test_our_umask_changes_meanwhile(place: Path) -> None:
     """What was made with a umask that is not the target's is removed again."""
-    _require()
 
     def work(make: Callable[[str, int], Made | None]) -> None:
         assert make(str(place / "first"), 0o777) is not None
@@ -239,16 +223,15 @@ def test_our_umask_changes_meanwhile(place: Path) -> None:
         assert make(str(place / "fourth"), 0o777) is not None
 
     _within(work)
-    assert {name: each[0] & 0o7777 for name, each in _tree(place).items()} == {
+    assert {name: each[0] & 0o7777 for name, each in numbers_of(place).items()} == {
         "first": 0o755,
         "fourth": 0o755,
     }
 
 
-@pytest.mark.usefixtures("umask")
+@pytest.mark.usefixtures("native_backend", "umask")
 def test_another_umask_of_ours_that_matters_not(place: Path) -> None:
     """Where both umasks come to the same, the name is as it has to be, and stays."""
-    _require()
 
     def work(make: Callable[[str, int], Made | None]) -> None:
         assert make(str(place / "first"), 0o777) is not None
@@ -256,13 +239,12 @@ def test_another_umask_of_ours_that_matters_not(place: Path) -> None:
         assert make(str(place / "second"), 0o700) is not None
 
     _within(work)
-    assert _tree(place)["second"][0] & 0o7777 == 0o700
+    assert numbers_of(place)["second"][0] & 0o7777 == 0o700
 
 
-@pytest.mark.usefixtures("umask")
+@pytest.mark.usefixtures("native_backend", "umask")
 def test_a_default_acl(place: Path) -> None:
     """In a directory with one no umask counts, and what is made stays (acl(5))."""
-    _require()
     entries = ((1, 7), (4, 7), (0x20, 5))
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each, ANYBODY) for each in entries)
     try:
@@ -276,13 +258,12 @@ def test_a_default_acl(place: Path) -> None:
 
     _within(work)
     os.mkdir(place / "direct", 0o777)
-    assert {each[0] & 0o7777 for each in _tree(place).values()} == {0o775}
+    assert {each[0] & 0o7777 for each in numbers_of(place).values()} == {0o775}
 
 
-@pytest.mark.usefixtures("umask")
+@pytest.mark.usefixtures("native_backend", "umask")
 def test_a_directory_with_setgid(place: Path) -> None:
     """What a new directory inherits is no matter of umasks."""
-    _require()
     os.chown(place, 0, 65533)
     place.chmod(0o2777)
 
@@ -290,16 +271,16 @@ def test_a_directory_with_setgid(place: Path) -> None:
         assert make(str(place / "first"), 0o777) is not None
 
     _within(work)
-    mode, _, _, group = _tree(place)["first"]
+    mode, _, _, group = numbers_of(place)["first"]
     assert (mode & 0o7777, group) == (0o2755, 65533)
 
 
 @pytest.mark.parametrize(
     "conditions", [{"needed": 1 << 62}, {"refused": 0x20}], ids=["capability", "mount"]
 )
+@pytest.mark.usefixtures("native_backend")
 def test_a_condition_that_does_not_hold(place: Path, conditions: dict[str, int]) -> None:
     """Then it is not done, and others find out why."""
-    _require()
     act = Act("mkdirat", "mkdirat", {"mode": 0o755}, {"path": Spot(os.fsencode(place / "made"))})
     # A capability that there is none of yet; and ST_VALID, which each mount has.
     seen: list[Any] = []
@@ -323,9 +304,9 @@ def test_another_user_namespace(place: Path, tries: list[tuple[bytes, Made | Non
     assert os.listdir(place) == ["null"]
 
 
+@pytest.mark.usefixtures("native_backend")
 def test_undone(place: Path) -> None:
     """What was made for somebody who does not hear of it is removed again."""
-    _require()
     with handled(RULE) as (supervisor, notes):
         send = LinuxListener.send
 
@@ -342,11 +323,11 @@ def test_undone(place: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["", ' if resolved != "/none"'], ids=["spelled", "resolved"])
+@pytest.mark.usefixtures("native_backend")
 def test_a_directory_that_is_performed(
     place: Path, tries: list[tuple[bytes, Made | None]], where: str
 ) -> None:
     """It is made in one go, but where a rule has found out already what the path names."""
-    _require()
     code = (
         f"os.umask({_umask()})\nos.chdir(sys.argv[1])\n"
         'say([tried(os.mkdir, name, 0o777) for name in ("one", "one", "none/x", "one/two")])\n'
@@ -355,7 +336,7 @@ def test_a_directory_that_is_performed(
     with handled(*rules) as (supervisor, notes):
         assert attempt(supervisor, code, place) == [0, "EEXIST", "ENOENT", 0]
         assert notes.faults == []
-    assert _tree(place)["one"][0] & 0o777 == 0o777 & ~_umask()
-    assert sorted(_tree(place)) == ["one", "one/two"]
+    assert numbers_of(place)["one"][0] & 0o777 == 0o777 & ~_umask()
+    assert sorted(numbers_of(place)) == ["one", "one/two"]
     made = [made is not None for _, made in tries]
     assert made == ([] if where else [True, True, False, True])

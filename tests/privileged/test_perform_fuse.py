@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
+from tests.conftest import missing, need_native
 from tests.kernel.perform_support import attempt, start, told
 from tests.kernel.targets import until
 from unotify import Supervisor
-from unotify.kernel import native
 
 POLICY = """
 version = 1
@@ -73,8 +72,8 @@ def _supervisor(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Supervisor]:
     """One that performs all opens, by either backend."""
-    if request.param == "native" and not native.installed():
-        missing("the native part is not installed")
+    if request.param == "native":
+        need_native()
     monkeypatch.setenv("UNOTIFY_BACKEND", request.param)
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY)

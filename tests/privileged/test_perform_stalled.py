@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import missing
 from tests.kernel.perform_support import attempt, start
 from tests.kernel.targets import nr, until
 from unotify import Supervisor
 from unotify.calls import Mkdir
-from unotify.kernel import native
 
 _STALLS = """
 import fcntl
@@ -44,10 +45,9 @@ def test_a_path_that_nobody_delivers_costs_one_thread(tmp_path: Path) -> None:
         until(lambda: supervisor.kernel.stalled() == 0)
 
 
+@pytest.mark.usefixtures("needs_native")
 def test_such_a_path_stalls_nobody_else(tmp_path: Path) -> None:
     """M4 without Python: more of them than are let in there, and others are served as before."""
-    if not native.installed():
-        missing("the native part is not installed")
     policy = tmp_path / "policy.toml"
     policy.write_text("""
 version = 1

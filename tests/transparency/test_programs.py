@@ -24,7 +24,6 @@ from tests.transparency.identities import (
     UNSHARED,
     Identity,
 )
-from unotify.kernel import native
 
 PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3")
 
@@ -121,9 +120,8 @@ def test_same_result(identity: Identity, name: str, tmp_path: Path) -> None:
     _same(identity, name, tmp_path)
 
 
+@pytest.mark.usefixtures("needs_native")
 @pytest.mark.parametrize("name", BY_POLICY)
 def test_same_result_by_policy(name: str, tmp_path: Path) -> None:
     """The same where rules say so, and what is plain is done without Python."""
-    if not native.installed():
-        missing("the native part is not installed")
     _same(SELF, name, tmp_path, by="policy")
